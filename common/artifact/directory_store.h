@@ -1,0 +1,41 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "common/artifact/store.h"
+
+namespace rsidiff {
+
+/// Artifacts in a folder, shared by every process that sees it: DIGEST lies in `aa/DIGEST`, aa its
+/// first two characters. Files are complete and synced before they get their name.
+class DirectoryStore : public ArtifactStore {
+ public:
+  /// Creates the folder if need be.
+  static absl::StatusOr<std::unique_ptr<DirectoryStore>> Open(const std::filesystem::path& folder);
+
+  absl::StatusOr<std::string> Put(absl::string_view bytes) override;
+  absl::StatusOr<std::string> PutFile(const std::filesystem::path& file) override;
+  absl::StatusOr<std::string> Get(absl::string_view digest) override;
+  absl::StatusOr<std::filesystem::path> LocalPath(absl::string_view digest) override;
+  absl::StatusOr<bool> Contains(absl::string_view digest) override;
+
+  const std::filesystem::path& folder() const { return folder_; }
+
+  /// A new path in the store's own temporary folder, for writing a large artifact piece by piece.
+  std::filesystem::path TemporaryPath();
+
+  /// Gives the finished temporary file its name. DATA_LOSS, and the file is removed, when its digest
+  /// (computed by the writer) is not `expected`.
+  absl::Status Adopt(const std::filesystem::path& temporary, absl::string_view actual,
+                     absl::string_view expected);
+
+ private:
+  explicit DirectoryStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  std::filesystem::path PathOf(absl::string_view digest) const;
+
+  const std::filesystem::path folder_;
+};
+
+}  // namespace rsidiff

@@ -1,0 +1,112 @@
+#include "common/base/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace rsidiff {
+namespace {
+
+// Closes the descriptor when it goes out of scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+absl::Status WriteAll(int fd, absl::string_view contents, const std::string& name) {
+  while (!contents.empty()) {
+    ssize_t written = write(fd, contents.data(), contents.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, absl::StrCat("cannot write ", name));
+    }
+    contents.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SyncFolder(const std::filesystem::path& folder) {
+  Descriptor fd(open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0 || fsync(fd.get()) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("cannot sync folder ", folder.string()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ErrnoStatus(int error, absl::string_view what) {
+  std::string message = absl::StrCat(what, ": ", std::strerror(error));
+  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
+  if (error == ENOENT) return absl::NotFoundError(message);
+  if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(message);
+  return absl::InternalError(message);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
+  Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", path.string()));
+  std::string contents;
+  char buffer[1 << 16];
+  while (true) {
+    ssize_t count = read(fd.get(), buffer, sizeof buffer);
+    if (count == 0) return contents;
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, absl::StrCat("cannot read ", path.string()));
+    }
+    contents.append(buffer, static_cast<size_t>(count));
+  }
+}
+
+absl::Status WriteFileAtomically(const std::filesystem::path& path, absl::string_view contents) {
+  static std::atomic<uint64_t> counter{0};
+  std::filesystem::path temporary = path;
+  temporary += absl::StrCat(".tmp-", getpid(), "-", counter.fetch_add(1));
+  absl::Status status;
+  {
+    Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot create ", temporary.string()));
+    status = WriteAll(fd.get(), contents, temporary.string());
+  }
+  if (status.ok()) status = CommitFile(temporary, path);
+  if (!status.ok()) unlink(temporary.c_str());
+  return status;
+}
+
+absl::Status CommitFile(const std::filesystem::path& from, const std::filesystem::path& to) {
+  {
+    Descriptor fd(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0 || fsync(fd.get()) != 0) {
+      return ErrnoStatus(errno, absl::StrCat("cannot sync ", from.string()));
+    }
+  }
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("cannot rename ", from.string(), " to ", to.string()));
+  }
+  return SyncFolder(to.parent_path());
+}
+
+absl::Status CreateFolders(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot create folder ", path.string()));
+  return absl::OkStatus();
+}
+
+}  // namespace rsidiff

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace rsidiff {
+
+/// Whole contents of `path`. NOT_FOUND when there is no such file; every error names the path.
+absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path);
+
+/// Writes a temporary file beside `path`, syncs it, renames it over `path` and syncs the folder, so a
+/// reader sees the old contents or the new ones and never a part. RESOURCE_EXHAUSTED when the disk is
+/// full; nothing is left behind on an error.
+absl::Status WriteFileAtomically(const std::filesystem::path& path, absl::string_view contents);
+
+/// Syncs the file, renames it to `to` and syncs that folder. Both on one file system.
+absl::Status CommitFile(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// mkdir -p. The error names the path.
+absl::Status CreateFolders(const std::filesystem::path& path);
+
+/// `what` with the message of errno; ENOSPC and EDQUOT become RESOURCE_EXHAUSTED, ENOENT NOT_FOUND.
+absl::Status ErrnoStatus(int error, absl::string_view what);
+
+}  // namespace rsidiff
