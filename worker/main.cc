@@ -1,0 +1,42 @@
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "worker/command/command.h"
+
+namespace {
+
+using rsidiff::worker::ExitCode;
+
+ExitCode Run(const rsidiff::worker::Invocation& invocation) {
+  absl::Status status;
+  try {
+    status = invocation.run();
+  } catch (const std::exception& error) {  // c10::Error too
+    status = absl::InternalError(error.what());
+  }
+  if (status.ok()) return rsidiff::worker::kSuccess;
+  std::fprintf(stderr, "rsidiff-worker: %.*s\n", static_cast<int>(status.message().size()),
+               status.message().data());
+  return rsidiff::worker::kRuntimeError;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  CLI::App app("Generates, scores and fine-tunes for rsidiff, alone or for a coordinator.", "rsidiff-worker");
+  app.set_version_flag("--version", RSIDIFF_VERSION);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong command line.");
+  rsidiff::worker::Invocation invocation;
+  rsidiff::worker::AddGenerateCommand(app, invocation);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? rsidiff::worker::kSuccess : rsidiff::worker::kUsageError;
+  }
+  return Run(invocation);
+}
