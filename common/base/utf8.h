@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "absl/strings/string_view.h"
+
+namespace rsidiff {
+
+/// Offset of the first byte that is not well-formed UTF-8 (overlong forms, surrogates and code points
+/// above U+10FFFF are not), or nothing when all of `text` is.
+std::optional<size_t> FirstInvalidUtf8(absl::string_view text);
+
+/// Takes the first code point off `text`. A malformed byte counts as U+FFFD of one byte. `text` must
+/// not be empty.
+uint32_t TakeCodePoint(absl::string_view& text);
+
+}  // namespace rsidiff

@@ -1,0 +1,162 @@
+#include "common/config/run_paths.h"
+
+#include <glob.h>
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/config/defaults.h"
+#include "common/config/validate.h"
+
+namespace rsidiff {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string Resolved(const fs::path& folder, const std::string& path) {
+  if (path.empty()) return path;
+  std::string resolved = (folder / path).lexically_normal().string();
+  // "base/" and "base" are the same folder, and one spelling makes one name.
+  while (resolved.size() > 1 && resolved.back() == '/') resolved.pop_back();
+  return resolved;
+}
+
+bool IsFile(const fs::path& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+
+bool IsFolder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+std::vector<std::string> Matches(const std::string& pattern) {
+  glob_t found;
+  std::vector<std::string> matches;
+  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) {
+    matches.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  }
+  globfree(&found);
+  return matches;
+}
+
+using Paths = google::protobuf::RepeatedPtrField<std::string>;
+
+void ResolvePrompts(const fs::path& folder, const std::string& field, ReadSpec& read, Paths& paths) {
+  Paths resolved;
+  std::vector<Position> places;
+  for (int i = 0; i < paths.size(); ++i) {
+    const Position place = PositionOf(read.positions, absl::StrCat(field, "[", i, "]"));
+    const std::string path = Resolved(folder, paths[i]);
+    std::vector<std::string> files = {path};
+    if (path.find_first_of("*?[") != std::string::npos && !IsFile(path)) {
+      files = Matches(path);
+      if (files.empty()) read.errors.push_back({place, absl::StrCat(field, ": no file matches ", path)});
+    }
+    for (std::string& file : files) {
+      *resolved.Add() = std::move(file);
+      places.push_back(place);
+    }
+  }
+  paths = resolved;
+  for (size_t i = 0; i < places.size(); ++i) read.positions[absl::StrCat(field, "[", i, "]")] = places[i];
+}
+
+class PathChecker {
+ public:
+  PathChecker(const v1::RunSpec& spec, const Positions& positions) : spec_(spec), positions_(positions) {}
+
+  std::vector<Diagnostic> Run() && {
+    CheckFolder("model.path", spec_.model().path(), "diffusers pipeline",
+                {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+                 "vae/config.json", "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json",
+                 "text_encoder/model.safetensors", "tokenizer/vocab.json", "tokenizer/merges.txt",
+                 "scheduler/scheduler_config.json"});
+    for (int i = 0; i < spec_.scorers_size(); ++i)
+      CheckScorer(spec_.scorers(i), absl::StrCat("scorers[", i, "]"));
+    CheckPrompts("prompts.train", spec_.prompts().train());
+    CheckPrompts("prompts.evaluation", spec_.prompts().evaluation());
+    return std::move(errors_);
+  }
+
+ private:
+  void Error(absl::string_view path, std::string message) {
+    errors_.push_back({PositionOf(positions_, path), std::move(message)});
+  }
+
+  void CheckScorer(const v1::ScorerSpec& scorer, const std::string& path) {
+    if (IsClipType(scorer.type())) {
+      CheckFolder(path + ".path", scorer.path(), "CLIP model",
+                  {"config.json", "model.safetensors", "preprocessor_config.json"});
+      CheckFolder(path + ".tokenizer", scorer.tokenizer(), "tokenizer", {"vocab.json", "merges.txt"});
+    } else if (scorer.type() == v1::SCORER_TYPE_AESTHETIC) {
+      CheckFolder(path + ".path", scorer.path(), "aesthetic head", {"config.json", "model.safetensors"});
+      CheckFolder(path + ".clip", scorer.clip(), "CLIP model",
+                  {"config.json", "model.safetensors", "preprocessor_config.json"});
+    }
+  }
+
+  void CheckFolder(absl::string_view path, const std::string& folder, absl::string_view kind,
+                   const std::vector<std::string>& files) {
+    if (folder.empty()) return;  // reported as missing
+    if (!IsFolder(folder)) return Error(path, absl::StrCat(path, ": no such folder: ", folder));
+    std::vector<std::string> missing;
+    bool pickled = false;
+    for (const std::string& file : files) {
+      if (IsFile(fs::path(folder) / file)) continue;
+      missing.push_back(file);
+      fs::path pickle = fs::path(folder) / file;
+      if (file == "model.safetensors" || file == "text_encoder/model.safetensors") {
+        pickle.replace_filename("pytorch_model.bin");
+      } else {
+        pickle.replace_extension(".bin");
+      }
+      pickled |= absl::EndsWith(file, ".safetensors") && IsFile(pickle);
+    }
+    if (missing.empty()) return;
+    Error(path, absl::StrCat(path, ": no ", kind, " folder, it lacks ", absl::StrJoin(missing, ", "),
+                             pickled ? " (pickled .bin weights are never read; save as safetensors)" : "",
+                             ": ", folder));
+  }
+
+  void CheckPrompts(const std::string& field, const Paths& paths) {
+    for (int i = 0; i < paths.size(); ++i) {
+      const std::string path = absl::StrCat(field, "[", i, "]");
+      const std::string ending = fs::path(paths[i]).extension().string();
+      if (ending != ".txt" && ending != ".tsv" && ending != ".csv" && ending != ".json") {
+        Error(path, absl::StrCat(field, ": a prompt file ends in .txt, .tsv, .csv or .json: ", paths[i]));
+      } else if (!IsFile(paths[i])) {
+        Error(path, absl::StrCat(field, ": no such file: ", paths[i]));
+      }
+    }
+  }
+
+  const v1::RunSpec& spec_;
+  const Positions& positions_;
+  std::vector<Diagnostic> errors_;
+};
+
+}  // namespace
+
+void ResolvePaths(const fs::path& folder, ReadSpec& read) {
+  v1::RunSpec& spec = read.spec;
+  if (!spec.model().path().empty()) spec.mutable_model()->set_path(Resolved(folder, spec.model().path()));
+  for (v1::ScorerSpec& scorer : *spec.mutable_scorers()) {
+    scorer.set_path(Resolved(folder, scorer.path()));
+    scorer.set_tokenizer(Resolved(folder, scorer.tokenizer()));
+    scorer.set_clip(Resolved(folder, scorer.clip()));
+  }
+  if (!spec.has_prompts()) return;
+  ResolvePrompts(folder, "prompts.train", read, *spec.mutable_prompts()->mutable_train());
+  ResolvePrompts(folder, "prompts.evaluation", read, *spec.mutable_prompts()->mutable_evaluation());
+}
+
+std::vector<Diagnostic> CheckPaths(const v1::RunSpec& spec, const Positions& positions) {
+  return PathChecker(spec, positions).Run();
+}
+
+}  // namespace rsidiff
