@@ -3,10 +3,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <fstream>
+#include <functional>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "common/artifact/artifact_writer.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -14,8 +17,38 @@
 namespace rsidiff {
 namespace fs = std::filesystem;
 
+namespace {
+
+constexpr size_t kPieceBytes = 1 << 20;
+
+// Hands the file's contents to `sink` piece by piece.
+absl::Status ReadPieces(const fs::path& file, const std::function<absl::Status(absl::string_view)>& sink) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return ErrnoStatus(errno, absl::StrCat("cannot open ", file.string()));
+  std::string buffer(kPieceBytes, '\0');
+  while (in) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    if (in.bad()) return ErrnoStatus(errno, absl::StrCat("cannot read ", file.string()));
+    RSIDIFF_RETURN_IF_ERROR(sink(absl::string_view(buffer.data(), static_cast<size_t>(in.gcount()))));
+  }
+  return absl::OkStatus();
+}
+
+// What a killed process left; a day is longer than any artifact takes to write.
+void RemoveStaleFiles(const fs::path& folder) {
+  std::error_code ignored;
+  auto limit = fs::file_time_type::clock::now() - std::chrono::hours(24);
+  for (fs::directory_iterator it(folder, ignored), end; it != end; it.increment(ignored)) {
+    fs::file_time_type written = fs::last_write_time(it->path(), ignored);
+    if (!ignored && written < limit) fs::remove(it->path(), ignored);
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<DirectoryStore>> DirectoryStore::Open(const fs::path& folder) {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder / "tmp"));
+  RemoveStaleFiles(folder / "tmp");
   return absl::WrapUnique(new DirectoryStore(fs::absolute(folder)));
 }
 
@@ -39,26 +72,18 @@ absl::StatusOr<std::string> DirectoryStore::Put(absl::string_view bytes) {
 }
 
 absl::StatusOr<std::string> DirectoryStore::PutFile(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) return ErrnoStatus(errno, absl::StrCat("cannot open ", file.string()));
-  fs::path temporary = TemporaryPath();
-  std::ofstream out(temporary, std::ios::binary);
+  // Hashing first spares the copy of what is stored already, as a model is from its second run on.
   Sha256 hash;
-  std::string buffer(1 << 20, '\0');
-  while (in && out) {
-    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(in.gcount())));
-    out.write(buffer.data(), in.gcount());
-  }
-  out.close();
-  if (!out || in.bad()) {
-    int error = errno;
-    unlink(temporary.c_str());
-    return ErrnoStatus(error, absl::StrCat("cannot copy ", file.string(), " to ", temporary.string()));
-  }
+  RSIDIFF_RETURN_IF_ERROR(ReadPieces(file, [&](absl::string_view piece) {
+    hash.Update(piece);
+    return absl::OkStatus();
+  }));
   std::string digest = hash.FinishHex();
-  RSIDIFF_RETURN_IF_ERROR(Adopt(temporary, digest, digest));
-  return digest;
+  RSIDIFF_ASSIGN_OR_RETURN(bool present, Contains(digest));
+  if (present) return digest;
+  RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(this));
+  RSIDIFF_RETURN_IF_ERROR(ReadPieces(file, [&](absl::string_view piece) { return writer.Append(piece); }));
+  return writer.Commit();
 }
 
 absl::Status DirectoryStore::Adopt(const fs::path& temporary, absl::string_view actual,
@@ -92,8 +117,20 @@ absl::StatusOr<fs::path> DirectoryStore::LocalPath(absl::string_view digest) {
 
 absl::StatusOr<bool> DirectoryStore::Contains(absl::string_view digest) {
   if (!IsDigest(digest)) return absl::InvalidArgumentError(absl::StrCat("not a digest: '", digest, "'"));
+  fs::path path = PathOf(digest);
   std::error_code error;
-  return fs::exists(PathOf(digest), error);
+  bool present = fs::exists(path, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot look for ", path.string()));
+  return present;
+}
+
+absl::Status DirectoryStore::Remove(absl::string_view digest) {
+  if (!IsDigest(digest)) return absl::InvalidArgumentError(absl::StrCat("not a digest: '", digest, "'"));
+  fs::path path = PathOf(digest);
+  std::error_code error;
+  fs::remove(path, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot remove ", path.string()));
+  return absl::OkStatus();
 }
 
 }  // namespace rsidiff

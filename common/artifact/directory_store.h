@@ -12,7 +12,7 @@ namespace rsidiff {
 /// first two characters. Files are complete and synced before they get their name.
 class DirectoryStore : public ArtifactStore {
  public:
-  /// Creates the folder if need be.
+  /// Creates the folder if need be, and removes temporary files that were left more than a day ago.
   static absl::StatusOr<std::unique_ptr<DirectoryStore>> Open(const std::filesystem::path& folder);
 
   absl::StatusOr<std::string> Put(absl::string_view bytes) override;
@@ -20,6 +20,9 @@ class DirectoryStore : public ArtifactStore {
   absl::StatusOr<std::string> Get(absl::string_view digest) override;
   absl::StatusOr<std::filesystem::path> LocalPath(absl::string_view digest) override;
   absl::StatusOr<bool> Contains(absl::string_view digest) override;
+
+  /// Removes a damaged artifact, so that it can be put again. OK when there is none.
+  absl::Status Remove(absl::string_view digest);
 
   const std::filesystem::path& folder() const { return folder_; }
 

@@ -1,0 +1,66 @@
+#include "common/artifact/open_store.h"
+
+#include <grpcpp/client_context.h>
+
+#include <chrono>
+
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "common/artifact/directory_store.h"
+#include "common/base/backoff.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "rsidiff/v1/artifact.grpc.pb.h"
+
+namespace rsidiff {
+namespace fs = std::filesystem;
+namespace {
+
+absl::StatusOr<v1::LocateStoreResponse> Locate(const std::shared_ptr<grpc::Channel>& channel,
+                                               absl::Duration retry_for) {
+  auto stub = v1::ArtifactService::NewStub(channel);
+  absl::Time deadline = absl::Now() + retry_for;
+  Backoff backoff(BackoffOptions{});
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    v1::LocateStoreResponse response;
+    grpc::Status status = stub->Locate(&context, {}, &response);
+    if (status.ok()) return response;
+    absl::Duration wait = backoff.Next();
+    bool transient = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                     status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+    if (!transient || absl::Now() + wait > deadline) {
+      return Annotate(
+          absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()),
+          "cannot ask the coordinator for its artifact store");
+    }
+    absl::SleepFor(wait);
+  }
+}
+
+// Null when this process does not see the coordinator's folder or may not write there.
+std::unique_ptr<DirectoryStore> OpenShared(const v1::LocateStoreResponse& location) {
+  if (location.probe_file().empty() || absl::StrContains(location.probe_file(), '/')) return nullptr;
+  absl::StatusOr<std::string> content = ReadFile(fs::path(location.path()) / location.probe_file());
+  if (!content.ok() || location.probe_content().empty() || *content != location.probe_content())
+    return nullptr;
+  absl::StatusOr<std::unique_ptr<DirectoryStore>> store = DirectoryStore::Open(location.path());
+  if (!store.ok()) return nullptr;
+  fs::path trial = (*store)->TemporaryPath();
+  if (!WriteFileAtomically(trial, "").ok()) return nullptr;
+  std::error_code ignored;
+  fs::remove(trial, ignored);
+  return *std::move(store);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenStore(std::shared_ptr<grpc::Channel> channel,
+                                                         CoordinatorStoreOptions options) {
+  RSIDIFF_ASSIGN_OR_RETURN(v1::LocateStoreResponse location, Locate(channel, options.retry_for));
+  if (std::unique_ptr<DirectoryStore> shared = OpenShared(location)) return shared;
+  return CoordinatorStore::Open(std::move(channel), std::move(options));
+}
+
+}  // namespace rsidiff

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "common/artifact/coordinator_store.h"
+#include "common/artifact/store.h"
+
+namespace rsidiff {
+
+/// The coordinator's artifacts, in the cheapest way: its folder itself where this process sees the same
+/// folder and may write there, else streamed through the coordinator with `options.cache`. Tells the
+/// two apart by a probe file (artifact.proto, Locate). Waits for the coordinator as
+/// CoordinatorStoreOptions::retry_for says.
+absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenStore(std::shared_ptr<grpc::Channel> channel,
+                                                         CoordinatorStoreOptions options);
+
+}  // namespace rsidiff
