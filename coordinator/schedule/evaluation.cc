@@ -1,0 +1,70 @@
+#include "coordinator/schedule/evaluation.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+const v1::ScorerStatistics& Statistics(const v1::EvaluationSummary& summary, const std::string& scorer) {
+  auto entry = summary.scores().find(scorer);
+  return entry == summary.scores().end() ? v1::ScorerStatistics::default_instance() : entry->second;
+}
+
+}  // namespace
+
+double RoundScore(const v1::RunSpec& spec, const v1::EvaluationSummary& summary,
+                  const v1::EvaluationSummary& base) {
+  double held_out_sum = 0;
+  double held_out = 0;
+  double z_sum = 0;
+  double z_weights = 0;
+  for (const v1::ScorerSpec& scorer : spec.scorers()) {
+    const v1::ScorerStatistics& own = Statistics(summary, scorer.name());
+    if (scorer.role() == v1::SCORER_ROLE_HELD_OUT) {
+      held_out_sum += own.mean();
+      held_out += 1;
+      continue;
+    }
+    const v1::ScorerStatistics& first = Statistics(base, scorer.name());
+    double weight = scorer.has_weight() ? scorer.weight() : 1;
+    if (first.stddev() > 0) z_sum += weight * (own.mean() - first.mean()) / first.stddev();
+    z_weights += std::abs(weight);
+  }
+  if (held_out > 0) return held_out_sum / held_out;
+  return z_weights > 0 ? z_sum / z_weights : 0;
+}
+
+RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds) {
+  RoundJudgement judgement;
+  if (rounds.empty()) return judgement;
+  double base = RoundScore(spec, rounds[0], rounds[0]);
+  judgement.best_score = base;
+  for (uint32_t round = 1; round < rounds.size(); ++round) {
+    double score = RoundScore(spec, rounds[round], rounds[0]);
+    if (score > judgement.best_score) {
+      judgement.best_score = score;
+      judgement.best_round = round;
+    }
+  }
+  uint32_t newest = static_cast<uint32_t>(rounds.size()) - 1;
+  uint32_t patience = spec.stop().patience();
+  judgement.stop = patience > 0 && newest - judgement.best_round >= patience;
+  if (newest == 0) {
+    judgement.reason = absl::StrFormat("the base model scores %.4g", base);
+  } else if (judgement.best_round == 0) {
+    judgement.reason = absl::StrFormat("no round beat the base model, which scores %.4g", base);
+  } else {
+    judgement.reason = absl::StrFormat("round %d is the best: it scores %.4g, the base model %.4g",
+                                       judgement.best_round, judgement.best_score, base);
+  }
+  if (judgement.stop) {
+    absl::StrAppend(&judgement.reason, "; stopped after ", newest - judgement.best_round,
+                    " rounds without a better one");
+  }
+  return judgement;
+}
+
+}  // namespace rsidiff::coordinator

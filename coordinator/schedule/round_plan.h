@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "rsidiff/v1/run.pb.h"
+
+namespace rsidiff::coordinator {
+
+/// A sample that a round is to draw.
+struct PlannedSample {
+  uint32_t index = 0;  // position in the round: prompt position * K + sample_index
+  uint32_t prompt_id = 0;
+  uint32_t sample_index = 0;  // 0..K-1
+  uint64_t seed = 0;
+};
+
+/// Half-open range of sample indices that one task works on.
+struct Chunk {
+  uint32_t begin = 0;
+  uint32_t end = 0;
+};
+
+/// 0..pool-1 in the run's order: a Fisher-Yates shuffle whose i-th swap (from the end) is with
+/// Hash64("prompt-order", {seed, i}) mod (i + 1). Ours.
+std::vector<uint32_t> PromptOrder(uint64_t seed, uint32_t pool);
+
+/// Prompt ids of training round `round` >= 1: a window of prompts.per_round (0: the whole pool) over
+/// PromptOrder that slides by its own length each round and wraps around.
+std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint32_t round);
+
+/// Samples of training round `round` >= 1 in index order, with their noise seeds.
+std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, uint32_t pool, uint32_t round);
+
+/// Samples of an evaluation over the first prompts.evaluation_limit (0: all) of `pool` held-out prompts.
+/// The same in every round, so that rounds can be compared.
+std::vector<PlannedSample> EvaluationSamples(const v1::RunSpec& spec, uint32_t pool);
+
+/// Number of chunks of `chunk_size` that cover `samples`; the last one may be short.
+uint32_t ChunkCount(uint32_t samples, uint32_t chunk_size);
+
+/// The `index`-th chunk, index < ChunkCount().
+Chunk ChunkAt(uint32_t samples, uint32_t chunk_size, uint32_t index);
+
+/// Seed of a round's sample order, noise, timesteps and caption dropout in training:
+/// Hash64("train", {seed, round}).
+uint64_t TrainSeed(const v1::RunSpec& spec, uint32_t round);
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,82 @@
+#include "coordinator/schedule/task_graph.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+bool HeldOut(const v1::ScorerSpec& scorer) {
+  return scorer.role() == v1::SCORER_ROLE_HELD_OUT;
+}
+
+const char* KindName(v1::TaskKind kind) {
+  switch (kind) {
+    case v1::TASK_KIND_GENERATE:
+      return "generate";
+    case v1::TASK_KIND_SCORE:
+      return "score";
+    case v1::TASK_KIND_FIT_REFERENCE:
+      return "fit reference";
+    case v1::TASK_KIND_WEIGHT:
+      return "weight";
+    case v1::TASK_KIND_TRAIN:
+      return "train";
+    case v1::TASK_KIND_MEASURE:
+      return "measure";
+    default:
+      return "unknown";
+  }
+}
+
+}  // namespace
+
+bool NeedsReference(const v1::RunSpec& spec) {
+  return spec.weights().method() == v1::WEIGHT_METHOD_GAUSSIAN ||
+         spec.weights().method() == v1::WEIGHT_METHOD_UNSPECIFIED;
+}
+
+v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase phase) {
+  bool reference = NeedsReference(spec);
+  switch (phase) {
+    case v1::ROUND_PHASE_SAMPLE:
+      if (!reference) return v1::ROUND_PHASE_TRAIN;
+      return round == 1 ? v1::ROUND_PHASE_REFERENCE : v1::ROUND_PHASE_WEIGHT;
+    case v1::ROUND_PHASE_REFERENCE:
+      return v1::ROUND_PHASE_WEIGHT;
+    case v1::ROUND_PHASE_WEIGHT:
+      return v1::ROUND_PHASE_TRAIN;
+    case v1::ROUND_PHASE_TRAIN:
+      return v1::ROUND_PHASE_EVALUATE;
+    case v1::ROUND_PHASE_EVALUATE:
+      return v1::ROUND_PHASE_DONE;
+    default:
+      return phase;
+  }
+}
+
+std::vector<std::string> ScorersFor(const v1::RunSpec& spec, v1::Purpose purpose) {
+  std::vector<std::string> names;
+  for (const v1::ScorerSpec& scorer : spec.scorers()) {
+    if (purpose == v1::PURPOSE_EVALUATION || !HeldOut(scorer)) names.push_back(scorer.name());
+  }
+  return names;
+}
+
+std::string FeatureScorer(const v1::RunSpec& spec, v1::Purpose purpose) {
+  auto first = [&spec](bool held_out) -> std::string {
+    for (const v1::ScorerSpec& scorer : spec.scorers()) {
+      if (scorer.type() != v1::SCORER_TYPE_AESTHETIC && HeldOut(scorer) == held_out) return scorer.name();
+    }
+    return "";
+  };
+  std::string weights = spec.weights().features().empty() ? first(false) : spec.weights().features();
+  if (purpose != v1::PURPOSE_EVALUATION) return weights;
+  if (!spec.evaluation().features().empty()) return spec.evaluation().features();
+  std::string held_out = first(true);
+  return held_out.empty() ? weights : held_out;
+}
+
+std::string TaskName(v1::TaskKind kind, v1::Purpose purpose) {
+  bool both = kind == v1::TASK_KIND_GENERATE || kind == v1::TASK_KIND_SCORE;
+  return std::string(both && purpose == v1::PURPOSE_EVALUATION ? "evaluation " : "") + KindName(kind);
+}
+
+}  // namespace rsidiff::coordinator

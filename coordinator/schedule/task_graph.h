@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "rsidiff/v1/round.pb.h"
+
+namespace rsidiff::coordinator {
+
+/// A round's tasks:
+///
+///   GENERATE[i] -> SCORE[i] --all--> (round 1, gaussian: FIT_REFERENCE) -> selection
+///     -> (gaussian: WEIGHT[j]) -> weights -> TRAIN -> checkpoint
+///     -> evaluation GENERATE[i] -> SCORE[i] --all--> MEASURE     beside GENERATE of the next round
+///
+/// Round 0 is the base model: its evaluation only, beside round 1's sampling.
+
+/// Samples that one WEIGHT task takes.
+inline constexpr uint32_t kWeightBlock = 4096;
+
+/// True when the run's weights need the distance to the base model's samples.
+bool NeedsReference(const v1::RunSpec& spec);
+
+/// The phase that follows `phase` of `round` once all its tasks are done. Selection happens on the way
+/// from SAMPLE or REFERENCE, weights on the way to TRAIN. DONE follows itself.
+v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase phase);
+
+/// Names of the scorers that judge samples of `purpose`: the selection scorers, and for an evaluation
+/// the held-out ones too. In the order of the run file.
+std::vector<std::string> ScorersFor(const v1::RunSpec& spec, v1::Purpose purpose);
+
+/// Name of the scorer whose image embedding is kept for samples of `purpose`.
+std::string FeatureScorer(const v1::RunSpec& spec, v1::Purpose purpose);
+
+/// Kind and purpose in words: "generate", "evaluation generate", "train".
+std::string TaskName(v1::TaskKind kind, v1::Purpose purpose);
+
+}  // namespace rsidiff::coordinator

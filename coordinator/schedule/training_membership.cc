@@ -1,0 +1,132 @@
+#include "coordinator/schedule/training_membership.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+using Member = v1::GenerationRecord::Member;
+
+bool InGeneration(const v1::GenerationRecord& generation, uint64_t token) {
+  return absl::c_any_of(generation.members(), [token](const Member& m) { return m.token() == token; });
+}
+
+/// Greatest step at which somebody holds a usable state; -1 when nobody does.
+int64_t SourceStep(const MembershipInput& input) {
+  int64_t step = -1;
+  for (const Joiner& joiner : input.joiners) {
+    if (joiner.member.has_state() && joiner.member.step() >= input.current.checkpoint_step()) {
+      step = std::max<int64_t>(step, static_cast<int64_t>(joiner.member.step()));
+    }
+  }
+  return step;
+}
+
+bool IsSource(const Member& member, int64_t source_step) {
+  return member.has_state() && static_cast<int64_t>(member.step()) == source_step;
+}
+
+MembershipDecision Wait(std::string reason) {
+  return {MembershipDecision::Action::kWait, {}, {}, std::move(reason)};
+}
+
+/// Joiners in rank order, the draining ones last among equals are dropped where others hold the state.
+MembershipDecision Form(const MembershipInput& input) {
+  int64_t source_step = SourceStep(input);
+  bool others_go_on = absl::c_any_of(input.joiners, [source_step](const Joiner& joiner) {
+    return !joiner.draining && (source_step < 0 || IsSource(joiner.member, source_step));
+  });
+  MembershipDecision decision;
+  decision.action = MembershipDecision::Action::kForm;
+  for (const Joiner& joiner : input.joiners) {
+    if (joiner.draining && others_go_on) {
+      decision.released.push_back(joiner.member.token());
+    } else {
+      decision.members.push_back(joiner.member);
+    }
+  }
+  absl::c_sort(decision.members, [](const Member& a, const Member& b) {
+    bool a_new = a.joined_generation() == 0;
+    bool b_new = b.joined_generation() == 0;
+    return std::make_tuple(a_new, a.joined_generation(), a.worker()) <
+           std::make_tuple(b_new, b.joined_generation(), b.worker());
+  });
+  while (input.train_max > 0 && decision.members.size() > input.train_max) {
+    // Never leave out the only state.
+    auto spare = std::find_if(decision.members.rbegin(), decision.members.rend(),
+                              [&](const Member& member) { return !IsSource(member, source_step); });
+    if (spare == decision.members.rend()) spare = decision.members.rbegin();
+    decision.released.push_back(spare->token());
+    decision.members.erase(std::next(spare).base());
+  }
+  for (Member& member : decision.members) member.set_has_state(IsSource(member, source_step));
+  decision.reason = absl::StrCat(decision.members.size(), " of ", input.joiners.size(), " joined workers");
+  return decision;
+}
+
+}  // namespace
+
+MembershipDecision DecideMembership(const MembershipInput& input) {
+  if (input.joiners.empty()) return Wait("nobody has joined");
+  std::set<uint64_t> joined;
+  for (const Joiner& joiner : input.joiners) joined.insert(joiner.member.token());
+  uint32_t silent_members = 0;
+  uint32_t silent_newcomers = 0;
+  for (uint64_t token : input.leases) {
+    if (joined.count(token) > 0) continue;
+    ++(InGeneration(input.current, token) ? silent_members : silent_newcomers);
+  }
+  if (silent_members > 0) {
+    return Wait(
+        absl::StrCat("waits for ", silent_members, " members of generation ", input.current.generation()));
+  }
+  bool first = input.current.generation() == 0;
+  uint32_t needed = first ? std::max<uint32_t>(input.train_min, 1) : 1;
+  if (input.joiners.size() < needed) {
+    return Wait(absl::StrCat("waits for workers: ", input.joiners.size(), " of ", needed));
+  }
+  bool full = input.train_max > 0 && input.joiners.size() >= input.train_max;
+  bool nobody_else = silent_newcomers == 0 && (!first || input.free_workers == 0);
+  if (!full && !nobody_else && input.now < input.first_join + input.join_window) {
+    return Wait(absl::StrCat("the join window is open; ", input.joiners.size(), " joined"));
+  }
+  return Form(input);
+}
+
+RegroupDecision DecideRegroup(const MembershipInput& input, const std::vector<uint64_t>& draining) {
+  if (input.current.generation() == 0) return {};
+  for (const Joiner& joiner : input.joiners) {
+    if (joiner.draining) continue;
+    const std::string& worker = joiner.member.worker();
+    return {true, InGeneration(input.current, joiner.member.token())
+                      ? absl::StrCat(worker, " left the group")
+                      : absl::StrCat(worker, " wants to join")};
+  }
+  size_t leaving = 0;
+  std::string leaver;
+  for (const Member& member : input.current.members()) {
+    if (!absl::c_linear_search(input.leases, member.token())) {
+      return {true, absl::StrCat(member.worker(), " was lost")};
+    }
+    if (absl::c_linear_search(draining, member.token())) {
+      ++leaving;
+      leaver = member.worker();
+    }
+  }
+  if (leaving > 0 && leaving < static_cast<size_t>(input.current.members_size())) {
+    return {true, absl::StrCat(leaver, " drains")};
+  }
+  return {};
+}
+
+bool Joinable(uint32_t holders, uint32_t train_max, uint64_t step, uint64_t steps) {
+  if (train_max > 0 && holders >= train_max) return false;
+  return holders == 0 || (steps - std::min(step, steps)) * 20 > steps;
+}
+
+}  // namespace rsidiff::coordinator
