@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "common/text/byte_pair_encoder.h"
+
+namespace rsidiff {
+
+/// A token that is looked for in the text itself, before or after normalisation.
+struct AddedToken {
+  std::string content;
+  int32_t id = 0;
+  bool normalized = false;  // looked for in the normalised text
+};
+
+/// What the files of a CLIP tokenizer folder say.
+struct ClipVocabulary {
+  BytePairEncoder::ByteTokens bytes;
+  std::vector<BpeMerge> merges;
+  std::vector<AddedToken> added;  // contents are distinct and not empty
+  int32_t bos = 0, eos = 0, pad = 0;
+  int64_t size = 0;  // 1 + the largest id
+  int model_max_length = 77;
+};
+
+/// Reads vocab.json, merges.txt and, where there, tokenizer_config.json and special_tokens_map.json, with
+/// the precedence that transformers 5 gives them: added_tokens_decoder in the former makes it skip the
+/// latter, else the latter wins. INVALID_ARGUMENT names the file, and the line or token.
+absl::StatusOr<ClipVocabulary> ReadClipVocabulary(const std::filesystem::path& folder);
+
+}  // namespace rsidiff
