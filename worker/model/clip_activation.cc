@@ -1,6 +1,7 @@
 #include "worker/model/clip_activation.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
 #include "absl/strings/str_cat.h"

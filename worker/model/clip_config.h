@@ -29,7 +29,6 @@ struct ClipTextConfig {
 
 struct ClipVisionConfig {
   ClipEncoderConfig encoder;
-  int64_t num_channels = 0;
   int64_t image_size = 0;
   int64_t patch_size = 0;
 };

@@ -29,15 +29,16 @@ struct ClipTextOutput {
 class ClipTextTransformer {
  public:
   /// Takes the tower's tensors ("embeddings.token_embedding.weight", ...) out of `scope`.
-  ClipTextTransformer(const ClipTextConfig& config, const Scope& scope);
+  ClipTextTransformer(const ClipTextConfig& config, const ParameterScope& scope);
 
   /// `ids`: [N, S] int64 on the model's device, S at most max_position_embeddings, each below vocab_size.
   /// Throws c10::Error for another shape.
   ClipTextOutput Forward(const at::Tensor& ids) const;
 
- private:
+  /// [N] int64: where each row of `ids` is pooled.
   at::Tensor EndOfTextPositions(const at::Tensor& ids) const;
 
+ private:
   ClipTextConfig config_;
   at::Tensor token_embedding_;
   at::Tensor position_embedding_;
@@ -45,8 +46,8 @@ class ClipTextTransformer {
   LayerNorm final_layer_norm_;
 };
 
-/// A CLIPTextModel folder, as in `text_encoder/` of a Stable Diffusion pipeline. Forward may be called from
-/// one thread at a time.
+/// A CLIPTextModel folder, as `text_encoder/` of a Stable Diffusion pipeline. Forward may run on several
+/// threads at once.
 class ClipTextModel {
  public:
   using Output = ClipTextOutput;
@@ -56,18 +57,21 @@ class ClipTextModel {
   static absl::StatusOr<std::unique_ptr<ClipTextModel>> Load(const std::filesystem::path& folder,
                                                              const ComputeOptions& options);
 
-  /// See ClipTextTransformer::Forward.
-  Output Forward(const at::Tensor& ids) const { return transformer_.Forward(ids); }
+  /// See ClipTextTransformer::Forward; `ids` may be on any device.
+  Output Forward(const at::Tensor& ids) const { return transformer_.Forward(ids.to(options_.device)); }
 
   const ClipTextConfig& config() const { return config_; }
+  const ComputeOptions& options() const { return options_; }
   Parameters& parameters() { return parameters_; }
 
  private:
-  ClipTextModel(ClipTextConfig config, Parameters parameters);
+  ClipTextModel(const ClipTextConfig& config, const ComputeOptions& options, ClipTextTransformer transformer,
+                Parameters parameters);
 
   ClipTextConfig config_;
-  Parameters parameters_;
+  ComputeOptions options_;
   ClipTextTransformer transformer_;
+  Parameters parameters_;
 };
 
 }  // namespace rsidiff::worker

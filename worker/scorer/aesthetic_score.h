@@ -1,0 +1,36 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "worker/scorer/scorer.h"
+
+namespace rsidiff::worker {
+
+/// LAION's aesthetic predictor v2 (christophschuhmann/improved-aesthetic-predictor): linear layers without
+/// activations over the L2-normalised projected image embedding of a CLIP model; the prompt plays no part.
+/// Linear layers after one another are one affine map, so that is what is kept.
+class AestheticScore final : public Scorer {
+ public:
+  /// Reads `layers.{0,2,4,6,7}.{weight,bias}` from model.safetensors in `folder`; the weights decide the
+  /// sizes, which have to chain from the embedding's to 1. config.json is optional: its sizes have to agree
+  /// with the weights, and dropout is accepted because it does nothing at inference. Errors name file and
+  /// tensor.
+  static absl::StatusOr<std::unique_ptr<AestheticScore>> Load(const std::filesystem::path& folder,
+                                                              std::shared_ptr<const ImageEncoder> images);
+
+  absl::StatusOr<std::vector<double>> Score(ScoreBatch& batch) override;
+  absl::StatusOr<at::Tensor> ImageFeatures(ScoreBatch& batch) override;
+
+ private:
+  AestheticScore(std::shared_ptr<const ImageEncoder> images, at::Tensor direction, double bias);
+
+  std::shared_ptr<const ImageEncoder> images_;
+  at::Tensor direction_;  // fp64 [D]
+  double bias_;
+};
+
+}  // namespace rsidiff::worker

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "common/image/image.h"
+#include "worker/scorer/scorer.h"
+#include "worker/tensor/device.h"
+
+namespace rsidiff::worker {
+
+enum class ScorerType { kClipScore, kHps, kPickScore, kAesthetic };
+
+/// "clipscore", "hps", "pickscore" or "aesthetic"; INVALID_ARGUMENT that lists them otherwise.
+absl::StatusOr<ScorerType> ParseScorerType(absl::string_view name);
+
+/// Where one scorer's files are.
+struct ScorerSource {
+  std::string name;  // unique in a set: the scorer's column
+  ScorerType type = ScorerType::kClipScore;
+  std::filesystem::path folder;
+  std::filesystem::path tokenizer;  // vocab.json and merges.txt; empty: `folder`. Not for aesthetic.
+  std::filesystem::path clip;       // aesthetic only: the CLIPModel folder whose embedding it reads
+};
+
+/// Several scorers over the same pictures. Scorers that name the same folder share its model, and the image
+/// features of a model are computed once a call. Not thread-safe.
+class ScorerSet {
+ public:
+  struct Options {
+    ComputeOptions compute;
+    int64_t batch_size = 8;  // pictures a forward pass, see ImageEncoder
+  };
+
+  struct Request {
+    absl::Span<const Image> images;
+    absl::Span<const std::string> prompts;  // as many as images
+    std::vector<std::string> scorers;       // names; empty: all, in the order they were loaded
+    std::string features;                   // name of the scorer whose image embedding is wanted; empty: none
+  };
+
+  struct Column {
+    std::string scorer;
+    std::vector<double> scores;  // one a picture, every one finite
+  };
+
+  struct Result {
+    std::vector<Column> columns;  // in the order of Request::scorers
+    at::Tensor features;          // fp32 [N, D] on the CPU, L2-normalised; undefined where none was asked for
+  };
+
+  /// Loads every scorer. Errors name the scorer, and the file or tensor.
+  static absl::StatusOr<std::unique_ptr<ScorerSet>> Load(absl::Span<const ScorerSource> sources,
+                                                         const Options& options);
+
+  /// NOT_FOUND for an unknown scorer name; DATA_LOSS when a score or feature is NaN or infinite, naming
+  /// scorer, index of the picture and prompt. An empty request gives empty columns.
+  absl::StatusOr<Result> Score(const Request& request);
+
+ private:
+  struct Entry {
+    std::string name;
+    std::unique_ptr<Scorer> scorer;
+  };
+
+  ScorerSet() = default;
+  absl::StatusOr<Scorer*> Find(absl::string_view name) const;
+
+  std::vector<Entry> entries_;
+};
+
+}  // namespace rsidiff::worker
