@@ -1,6 +1,5 @@
 #include "common/config/run_file.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/base/file.h"
@@ -25,18 +24,6 @@ void Append(std::vector<Diagnostic> more, std::vector<Diagnostic>& all) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
 
-// Without those at places that have an error already: a value that could not be read is not missing too.
-std::vector<Diagnostic> NewPlaces(std::vector<Diagnostic> more, const std::vector<Diagnostic>& known) {
-  const auto is_known = [&](const Diagnostic& diagnostic) {
-    return std::any_of(known.begin(), known.end(), [&](const Diagnostic& other) {
-      return other.position.line == diagnostic.position.line && other.position.line > 0 &&
-             other.position.column == diagnostic.position.column;
-    });
-  };
-  more.erase(std::remove_if(more.begin(), more.end(), is_known), more.end());
-  return more;
-}
-
 Parsed Parse(absl::string_view text, const fs::path& path) {
   Parsed parsed;
   parsed.file.path = path.string();
@@ -49,8 +36,8 @@ Parsed Parse(absl::string_view text, const fs::path& path) {
   ReadSpec read = ReadRunSpec(*document.root);
   ResolvePaths(fs::absolute(path).parent_path(), read);
   FillDefaults(read.spec);
-  parsed.errors = std::move(read.errors);
-  Append(NewPlaces(ValidateRunSpec(read.spec, read.positions), parsed.errors), parsed.errors);
+  parsed.errors = ValidateRunSpec(read);
+  Append(std::move(read.errors), parsed.errors);
   parsed.file.warnings = WarnAboutRunSpec(read.spec, read.positions);
   parsed.file.spec = std::move(read.spec);
   parsed.file.positions = std::move(read.positions);

@@ -117,6 +117,11 @@ class Reader {
     result_.errors.push_back({position, std::move(message)});
   }
 
+  void Unreadable(const std::string& path, Position position, absl::string_view message) {
+    result_.unreadable.insert(path);
+    Error(position, absl::StrCat(path, " ", message));
+  }
+
   static std::string Label(const std::string& path) { return path.empty() ? "the run file" : path; }
 
   void ReadField(const YamlNode::Entry& entry, const std::string& path, const FieldDescriptor& field,
@@ -130,7 +135,7 @@ class Reader {
     }
     if (value.kind == YamlNode::Kind::kNull) {
       result_.positions[path] = entry.key_position;
-      Error(entry.key_position, absl::StrCat(path, " has no value"));
+      Unreadable(path, entry.key_position, "has no value");
       return;
     }
     result_.positions[path] = value.position;
@@ -147,7 +152,7 @@ class Reader {
     // A single text may stand for a list of one.
     if (value.kind == YamlNode::Kind::kScalar && !of_sections) return ReadScalar(value, path, field, message);
     if (value.kind != YamlNode::Kind::kSequence) {
-      return Error(value.position, absl::StrCat(path, " has to be a list, not ", Describe(value)));
+      return Unreadable(path, value.position, absl::StrCat("has to be a list, not ", Describe(value)));
     }
     for (size_t i = 0; i < value.items.size(); ++i) {
       const YamlNode& item = *value.items[i];
@@ -187,14 +192,14 @@ class Reader {
         return;
       }
       default:
-        Error(value.position, absl::StrCat(path, " cannot be set in a run file"));
+        Unreadable(path, value.position, "cannot be set in a run file");
     }
   }
 
   void ReadText(const YamlNode& value, const std::string& path, const FieldDescriptor& field,
                 Message* message) {
     if (value.kind != YamlNode::Kind::kScalar) {
-      return Error(value.position, absl::StrCat(path, " has to be a text, not ", Describe(value)));
+      return Unreadable(path, value.position, absl::StrCat("has to be a text, not ", Describe(value)));
     }
     const google::protobuf::Reflection* reflection = message->GetReflection();
     if (field.is_repeated()) {
@@ -215,15 +220,16 @@ class Reader {
         return message->GetReflection()->SetEnum(message, &field, type.value(i));
       }
     }
-    Error(value.position, absl::StrCat(path, " cannot be ", Describe(value), "; ",
-                                       SuggestName(value.scalar, EnumNames(*field.enum_type()), "values")));
+    Unreadable(path, value.position,
+               absl::StrCat("cannot be ", Describe(value), "; ",
+                            SuggestName(value.scalar, EnumNames(*field.enum_type()), "values")));
   }
 
   std::optional<double> ReadNumber(const YamlNode& value, const std::string& path) {
     double number = 0;
     if (value.kind != YamlNode::Kind::kScalar || value.quoted || !absl::SimpleAtod(value.scalar, &number) ||
         !std::isfinite(number)) {
-      Error(value.position, absl::StrCat(path, " has to be a number, not ", Describe(value)));
+      Unreadable(path, value.position, absl::StrCat("has to be a number, not ", Describe(value)));
       return std::nullopt;
     }
     return number;
@@ -236,11 +242,12 @@ class Reader {
       double real = 0;
       if (absl::SimpleAtod(value.scalar, &real) && std::isfinite(real) && std::floor(real) == real &&
           (real < 0 || real > static_cast<double>(largest))) {
-        Error(value.position, absl::StrCat(path, " has to be from 0 to ", largest, ", not ", value.scalar));
+        Unreadable(path, value.position,
+                   absl::StrCat("has to be from 0 to ", largest, ", not ", value.scalar));
         return std::nullopt;
       }
     }
-    Error(value.position, absl::StrCat(path, " has to be a whole number, not ", Describe(value)));
+    Unreadable(path, value.position, absl::StrCat("has to be a whole number, not ", Describe(value)));
     return std::nullopt;
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct ReadSpec {
   v1::RunSpec spec;  // what could be read; no defaults
   Positions positions;
   std::vector<Diagnostic> errors;
+  std::set<std::string> unreadable;  // paths whose value is among the errors
 };
 
 /// Maps a YAML tree onto RunSpec by reflection: keys are field names, enum values are written in lower

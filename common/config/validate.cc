@@ -7,6 +7,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -120,7 +121,8 @@ bool IsName(absl::string_view text, absl::string_view also_allowed) {
 
 class Validator {
  public:
-  Validator(const v1::RunSpec& spec, const Positions& positions) : spec_(spec), positions_(positions) {}
+  explicit Validator(const ReadSpec& read)
+      : spec_(read.spec), positions_(read.positions), unreadable_(read.unreadable) {}
 
   std::vector<Diagnostic> Run() && {
     CheckRequired();
@@ -142,7 +144,7 @@ class Validator {
   bool Given(absl::string_view path) const { return positions_.count(std::string(path)) > 0; }
 
   void Require(absl::string_view path, bool present) {
-    if (present) return;
+    if (present || unreadable_.count(std::string(path)) > 0) return;
     Error(path, Given(path) ? "must not be empty" : "is missing");
   }
 
@@ -305,6 +307,7 @@ class Validator {
 
   const v1::RunSpec& spec_;
   const Positions& positions_;
+  const std::set<std::string>& unreadable_;
   std::vector<Diagnostic> errors_;
 };
 
@@ -321,8 +324,8 @@ Position PositionOf(const Positions& positions, absl::string_view path) {
   }
 }
 
-std::vector<Diagnostic> ValidateRunSpec(const v1::RunSpec& spec, const Positions& positions) {
-  return Validator(spec, positions).Run();
+std::vector<Diagnostic> ValidateRunSpec(const ReadSpec& read) {
+  return Validator(read).Run();
 }
 
 std::vector<Diagnostic> WarnAboutRunSpec(const v1::RunSpec& spec, const Positions& positions) {

@@ -1,0 +1,179 @@
+#include "coordinator/prompt/source.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <unordered_set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/utf8.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+// CLIP reads 75 tokens between its two special ones, a word is a token at least, and no vocabulary has
+// tokens of 13 characters on average.
+constexpr size_t kMostWords = 75;
+constexpr size_t kMostCharacters = 1000;
+
+constexpr const char* kPromptKeys[] = {"prompt", "caption", "text"};
+
+size_t LineOf(absl::string_view text, size_t offset) {
+  offset = std::min(offset, text.size());
+  return static_cast<size_t>(std::count(text.begin(), text.begin() + offset, '\n')) + 1;
+}
+
+size_t CountCharacters(absl::string_view text) {
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+bool IsPromptKey(absl::string_view name) {
+  return std::any_of(std::begin(kPromptKeys), std::end(kPromptKeys), [&](const char* key) {
+    return absl::EqualsIgnoreCase(absl::StripAsciiWhitespace(name), key);
+  });
+}
+
+bool IsIndex(absl::string_view field) {
+  field = absl::StripAsciiWhitespace(field);
+  return !field.empty() && std::all_of(field.begin(), field.end(), absl::ascii_isdigit);
+}
+
+// Collects prompts of any number of files.
+class Collector {
+ public:
+  // `place` is FILE:LINE or FILE: element N.
+  absl::Status Add(absl::string_view prompt, absl::string_view place) {
+    prompt = absl::StripAsciiWhitespace(prompt);
+    if (prompt.empty()) return absl::OkStatus();
+    ++of_file_;
+    if (prompt.size() > kMaxPromptBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(place, ": the prompt has ", prompt.size(), " bytes; the limit is ", kMaxPromptBytes));
+    }
+    if (!seen_.emplace(prompt).second) {
+      ++list_.duplicates;
+      return absl::OkStatus();
+    }
+    const size_t characters = CountCharacters(prompt);
+    const std::vector<absl::string_view> words = absl::StrSplit(prompt, ' ', absl::SkipEmpty());
+    if (words.size() > kMostWords || characters > kMostCharacters) {
+      list_.warnings.push_back(
+          absl::StrCat(place, ": the prompt has ", characters,
+                       " characters; the text encoder reads 77 tokens and drops the rest"));
+    }
+    list_.prompts.emplace_back(prompt);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddFile(absl::string_view text, const std::filesystem::path& path) {
+    of_file_ = 0;
+    if (const std::optional<size_t> bad = FirstInvalidUtf8(text)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path.string(), ":", LineOf(text, *bad), ": not valid UTF-8"));
+    }
+    if (const size_t zero = text.find('\0'); zero != absl::string_view::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path.string(), ":", LineOf(text, zero), ": a zero byte; this is not a text file"));
+    }
+    absl::ConsumePrefix(&text, "\xEF\xBB\xBF");
+    const std::string ending = path.extension().string();
+    if (ending == ".txt" || ending == ".tsv" || ending == ".csv") {
+      RSIDIFF_RETURN_IF_ERROR(AddLines(text, path.string(), ending));
+    } else if (ending == ".json") {
+      RSIDIFF_RETURN_IF_ERROR(AddJson(text, path.string()));
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path.string(), ": a prompt file ends in .txt, .tsv, .csv or .json"));
+    }
+    if (of_file_ == 0)
+      return absl::InvalidArgumentError(absl::StrCat(path.string(), ": no prompt in the file"));
+    return absl::OkStatus();
+  }
+
+  PromptList Take() && { return std::move(list_); }
+
+ private:
+  absl::Status AddLines(absl::string_view text, const std::string& file, absl::string_view ending) {
+    size_t number = 0;
+    for (absl::string_view line : absl::StrSplit(text, '\n')) {
+      ++number;
+      absl::ConsumeSuffix(&line, "\r");
+      if (absl::StripAsciiWhitespace(line).empty()) continue;
+      const std::string place = absl::StrCat(file, ":", number);
+      if (ending == ".tsv") {
+        line = line.substr(0, line.find('\t'));
+        if (number == 1 && IsPromptKey(line)) continue;
+      } else if (ending == ".csv") {
+        const size_t comma = line.find(',');
+        if (number == 1 && !IsIndex(line.substr(0, comma))) continue;
+        if (comma == absl::string_view::npos) {
+          return absl::InvalidArgumentError(absl::StrCat(place, ": no comma; a row is INDEX,PROMPT"));
+        }
+        line = line.substr(comma + 1);
+      }
+      RSIDIFF_RETURN_IF_ERROR(Add(line, place));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddJson(absl::string_view text, const std::string& file) {
+    nlohmann::json list;
+    try {
+      list = nlohmann::json::parse(text.begin(), text.end());
+    } catch (const nlohmann::json::parse_error& error) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(file, ":", LineOf(text, error.byte), ": not valid JSON"));
+    }
+    if (!list.is_array()) return absl::InvalidArgumentError(absl::StrCat(file, ": not a JSON list"));
+    for (size_t i = 0; i < list.size(); ++i) {
+      const std::string place = absl::StrCat(file, ": element ", i + 1);
+      const std::string* prompt = PromptOf(list[i]);
+      if (prompt == nullptr) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            place, " is neither a text nor an object with a text under prompt, caption or text"));
+      }
+      RSIDIFF_RETURN_IF_ERROR(Add(*prompt, place));
+    }
+    return absl::OkStatus();
+  }
+
+  static const std::string* PromptOf(const nlohmann::json& element) {
+    if (element.is_string()) return element.get_ptr<const std::string*>();
+    if (!element.is_object()) return nullptr;
+    for (const char* key : kPromptKeys) {
+      const auto found = element.find(key);
+      if (found != element.end() && found->is_string()) return found->get_ptr<const std::string*>();
+    }
+    return nullptr;
+  }
+
+  PromptList list_;
+  std::unordered_set<std::string> seen_;
+  size_t of_file_ = 0;  // prompts of the file being read, duplicates included
+};
+
+}  // namespace
+
+absl::StatusOr<PromptList> ParsePrompts(absl::string_view text, const std::filesystem::path& path) {
+  Collector collector;
+  RSIDIFF_RETURN_IF_ERROR(collector.AddFile(text, path));
+  return std::move(collector).Take();
+}
+
+absl::StatusOr<PromptList> ReadPromptFiles(const std::vector<std::filesystem::path>& files) {
+  Collector collector;
+  for (const std::filesystem::path& file : files) {
+    RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+    RSIDIFF_RETURN_IF_ERROR(collector.AddFile(text, file));
+  }
+  return std::move(collector).Take();
+}
+
+}  // namespace rsidiff::coordinator
