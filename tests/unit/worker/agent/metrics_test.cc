@@ -1,0 +1,51 @@
+#include "worker/agent/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/time/clock.h"
+
+namespace rsidiff::worker {
+namespace {
+
+double Value(const WorkerMetrics& metrics, const std::string& name, const std::string& kind) {
+  for (const prometheus::MetricFamily& family : metrics.Collect()) {
+    if (family.name != name) continue;
+    for (const prometheus::ClientMetric& metric : family.metric) {
+      if (!kind.empty() && metric.label[0].value != kind) continue;
+      return family.type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value;
+    }
+  }
+  ADD_FAILURE() << name << " " << kind << " is not there";
+  return -1;
+}
+
+TEST(WorkerMetricsTest, TheTaskInProgressCountsAtEveryScrape) {
+  WorkerMetrics metrics([] { return uint64_t{5}; });
+  metrics.BeginTask(v1::TASK_KIND_TRAIN);
+  metrics.SetTraining(3, 0.5);
+  absl::SleepFor(absl::Milliseconds(2));
+  double busy = Value(metrics, "rsidiff_worker_busy_seconds_total", "train");
+  EXPECT_GT(busy, 0);
+  EXPECT_EQ(Value(metrics, "rsidiff_worker_current_task", "train"), 1);
+  EXPECT_EQ(Value(metrics, "rsidiff_worker_training_step", ""), 3);
+  EXPECT_EQ(Value(metrics, "rsidiff_worker_training_loss", ""), 0.5);
+  metrics.EndTask();
+  EXPECT_GE(Value(metrics, "rsidiff_worker_busy_seconds_total", "train"), busy);
+  EXPECT_EQ(Value(metrics, "rsidiff_worker_current_task", "train"), 0);
+  EXPECT_EQ(Value(metrics, "rsidiff_worker_busy_seconds_total", "score"), 0);
+  EXPECT_EQ(Value(metrics, "rsidiff_worker_device_memory_bytes", ""), 5);
+}
+
+TEST(TaskNameTest, SaysWhichTask) {
+  v1::TaskKey task;
+  task.set_run_id(4);
+  task.set_round(2);
+  task.set_kind(v1::TASK_KIND_FIT_REFERENCE);
+  task.set_index(1);
+  EXPECT_EQ(TaskName(task), "fit_reference task 1 of run 4, round 2");
+  task.set_purpose(v1::PURPOSE_EVALUATION);
+  EXPECT_EQ(TaskName(task), "fit_reference task 1 of run 4, round 2 (evaluation)");
+}
+
+}  // namespace
+}  // namespace rsidiff::worker
