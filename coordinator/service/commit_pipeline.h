@@ -1,0 +1,74 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/artifact/store.h"
+#include "coordinator/state/core.h"
+#include "coordinator/state/row.h"
+
+namespace rsidiff::coordinator {
+
+enum class Durability { kProcessCrash, kPowerLoss };  // written, written and synced
+
+/// Writes rows in one atomic batch, in order.
+using WriteRows = std::function<absl::Status(const std::vector<RowWrite>&, Durability)>;
+
+/// What one merged write was.
+struct CommitReport {
+  size_t steps = 0;
+  size_t rows = 0;
+  Durability durability = Durability::kProcessCrash;
+  absl::Duration time;
+};
+
+struct CommitOptions {
+  ArtifactStore* artifacts = nullptr;  // not owned
+  WriteRows write;
+  /// Gets the replies of every step, in step order, after the step is durable. Commit thread.
+  std::function<void(std::vector<Reply>)> release;
+  /// Called at most once, with the error of the write that failed. Commit thread.
+  std::function<void(const absl::Status&)> fail;
+  /// Called after every write. Commit thread.
+  std::function<void(const CommitReport&)> report;
+  /// Steps that may wait; Submit blocks beyond them.
+  size_t max_pending = 1024;
+};
+
+/// Makes steps durable in order, on a thread of its own: stores their artifacts, merges the rows of all
+/// steps that wait into one write (synced if any of them asks for it), then releases their replies. After
+/// a failed write nothing is written or released any more.
+class CommitPipeline {
+ public:
+  explicit CommitPipeline(CommitOptions options);
+  ~CommitPipeline();  // as Finish
+
+  /// Hands over the next step. Blocks while too many wait. Dropped after a failure or Finish.
+  void Submit(StepResult step) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  /// Commits what waits, then stops the thread. Further calls do nothing.
+  void Finish() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  void Run() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Write(std::vector<StepResult>& steps);
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return finishing_ || !pending_.empty(); }
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopped_ || pending_.size() < options_.max_pending;
+  }
+
+  const CommitOptions options_;
+  absl::Mutex mutex_;
+  std::deque<StepResult> pending_ ABSL_GUARDED_BY(mutex_);
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;  // nothing is taken any more
+  std::thread thread_;
+};
+
+}  // namespace rsidiff::coordinator
