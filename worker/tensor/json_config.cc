@@ -63,6 +63,10 @@ bool JsonConfig::Has(const std::string& key) const {
   return entry != object_->end() && !entry->is_null();
 }
 
+bool JsonConfig::Contains(const std::string& key) const {
+  return object_->contains(key);
+}
+
 const json& JsonConfig::Read(const std::string& key) {
   static const json* const kAbsent = new json();
   read_.insert(key);
@@ -169,6 +173,15 @@ std::vector<bool> JsonConfig::BoolOrBools(const std::string& key, size_t count, 
   if (IsListOf(value, IsBool) && value.size() == count) return value.get<std::vector<bool>>();
   WrongType(key, absl::StrCat("a boolean or a list of ", count, " booleans"));
   return std::vector<bool>(count, fallback);
+}
+
+int64_t JsonConfig::SquareSize(const std::string& key) {
+  const json& value = Read(key);
+  if (value.is_null()) return 0;
+  const json& side = value.is_array() && value.size() == 2 && value[0] == value[1] ? value[0] : value;
+  if (IsInt64(side) && side.get<int64_t>() > 0) return side.get<int64_t>();
+  WrongType(key, "a positive integer or a pair of equal ones");
+  return 0;
 }
 
 JsonConfig JsonConfig::Object(const std::string& key) {

@@ -37,6 +37,8 @@ class JsonConfig {
 
   /// True when the key is there and not null. Does not count as reading it.
   bool Has(const std::string& key) const;
+  /// True when the key is there, be it null.
+  bool Contains(const std::string& key) const;
 
   int64_t Int(const std::string& key, int64_t fallback);
   double Number(const std::string& key, double fallback);
@@ -56,6 +58,9 @@ class JsonConfig {
   /// One value for all of `count` places, or a list of that length.
   std::vector<int64_t> IntOrInts(const std::string& key, size_t count, int64_t fallback);
   std::vector<bool> BoolOrBools(const std::string& key, size_t count, bool fallback);
+
+  /// A size that is one number or a pair of equal ones; 0 when absent.
+  int64_t SquareSize(const std::string& key);
 
   /// A nested object; it has its own CheckAllRead(). An absent key gives an empty one.
   JsonConfig Object(const std::string& key);
