@@ -101,11 +101,9 @@ MembershipDecision DecideMembership(const MembershipInput& input) {
 RegroupDecision DecideRegroup(const MembershipInput& input, const std::vector<uint64_t>& draining) {
   if (input.current.generation() == 0) return {};
   for (const Joiner& joiner : input.joiners) {
-    if (joiner.draining) continue;
-    const std::string& worker = joiner.member.worker();
-    return {true, InGeneration(input.current, joiner.member.token())
-                      ? absl::StrCat(worker, " left the group")
-                      : absl::StrCat(worker, " wants to join")};
+    bool member = InGeneration(input.current, joiner.member.token());
+    if (joiner.draining && !member) continue;
+    return {true, absl::StrCat(joiner.member.worker(), member ? " left the group" : " wants to join")};
   }
   size_t leaving = 0;
   std::string leaver;

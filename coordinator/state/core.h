@@ -15,13 +15,13 @@
 namespace rsidiff::coordinator {
 
 /// What can be asked of the core. Every alternative is a message of proto/rsidiff/v1/coordinator.proto,
-/// which documents effect and errors. Tick lets time pass.
+/// which documents effect and errors. Tick lets time pass and gets no reply.
 struct Tick {};
-using Request = std::variant<Tick, v1::RegisterRequest, v1::HeartbeatRequest, v1::LeaseRequest,
-                             v1::CompleteRequest, v1::JoinTrainingRequest, v1::CommitCheckpointRequest,
-                             v1::GetInfoRequest, v1::SubmitRunRequest, v1::ListRunsRequest,
-                             v1::GetRunRequest, v1::SetRunStateRequest, v1::ForkRunRequest,
-                             v1::ListWorkersRequest, v1::DrainWorkerRequest>;
+using Request =
+    std::variant<Tick, v1::RegisterRequest, v1::HeartbeatRequest, v1::LeaseRequest, v1::CompleteRequest,
+                 v1::JoinTrainingRequest, v1::CommitCheckpointRequest, v1::GetInfoRequest,
+                 v1::SubmitRunRequest, v1::ListRunsRequest, v1::GetRunRequest, v1::SetRunStateRequest,
+                 v1::ForkRunRequest, v1::ListWorkersRequest, v1::DrainWorkerRequest>;
 using Response = std::variant<std::monostate, v1::RegisterResponse, v1::HeartbeatResponse, v1::LeaseResponse,
                               v1::CompleteResponse, v1::JoinTrainingResponse, v1::CommitCheckpointResponse,
                               v1::GetInfoResponse, v1::SubmitRunResponse, v1::ListRunsResponse, v1::RunStatus,
@@ -50,7 +50,7 @@ struct StepResult {
 
 struct CoreOptions {
   std::string version;
-  std::string cluster_id;           // for a fresh database
+  std::string cluster_id;  // for a fresh database
   std::string http_address;
   absl::Duration lease_ttl = absl::Seconds(15);
   absl::Duration recovery_grace = absl::Seconds(30);
@@ -71,6 +71,7 @@ struct CoreStatistics {
   std::map<v1::TaskKind, double> task_seconds;
   std::map<v1::TaskKind, uint64_t> tasks_done;
   std::map<v1::Purpose, uint64_t> samples_generated;
+  std::map<v1::Purpose, uint64_t> samples_scored;
 };
 
 /// The coordinator's whole state and every rule about it. Deterministic: the same rows and the same

@@ -6,7 +6,18 @@
 namespace rsidiff::coordinator {
 
 /// The database's tables; one RocksDB column family each. docs/formats.md gives keys and values.
-enum class Table { kMeta, kRuns, kRounds, kTasks, kSamples, kPrompts, kWorkers, kGenerations, kRequests, kEvents };
+enum class Table {
+  kMeta,
+  kRuns,
+  kRounds,
+  kTasks,
+  kSamples,
+  kPrompts,
+  kWorkers,
+  kGenerations,
+  kRequests,
+  kEvents
+};
 
 /// One stored row: a serialized message of round.proto under a fixed-width big-endian key.
 struct Row {

@@ -1,0 +1,194 @@
+#include "coordinator/state/core.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "coordinator/state/core_impl.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr absl::Duration kRequestMemory = absl::Minutes(10);
+constexpr size_t kMaxRequests = 20'000;
+constexpr size_t kMaxRequestIdLength = 64;
+
+template <class... Handlers>
+struct Overloaded : Handlers... {
+  using Handlers::operator()...;
+};
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;
+
+}  // namespace
+
+Core::Core(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Core::~Core() = default;
+
+absl::StatusOr<std::pair<std::unique_ptr<Core>, StepResult>> Core::Recover(CoreOptions options,
+                                                                           std::vector<Row> rows,
+                                                                           absl::Time now) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  RSIDIFF_ASSIGN_OR_RETURN(StepResult result, impl->Recover(std::move(rows), now));
+  return std::make_pair(std::unique_ptr<Core>(new Core(std::move(impl))), std::move(result));
+}
+
+StepResult Core::Step(absl::Time now, Event event) {
+  return impl_->Step(now, std::move(event));
+}
+absl::Time Core::NextTimer() const {
+  return impl_->NextTimer();
+}
+const CoreStatistics& Core::statistics() const {
+  return impl_->statistics();
+}
+std::vector<Row> Core::Dump() const {
+  return impl_->Dump();
+}
+
+StepResult Core::Impl::Step(absl::Time now, Event event) {
+  now_ = std::max(now_, now);
+  PassTime();
+  Dispatch(std::move(event));
+  ServeWaiting();
+  return TakeResult();
+}
+
+void Core::Impl::Dispatch(Event event) {
+  uint64_t id = event.id;
+  std::visit(
+      Overloaded{[](const Tick&) {}, [&](v1::LeaseRequest& request) { HandleLease(id, std::move(request)); },
+                 [&](const v1::JoinTrainingRequest& request) { HandleJoin(id, request); },
+                 [&](const auto& request) { Answer(id, Handle(request)); }},
+      event.request);
+}
+
+void Core::Impl::PassTime() {
+  ExpireWorkers();
+  ExpireLeases();
+  WakeTasks();
+  ForgetOldRequests();
+}
+
+void Core::Impl::ServeWaiting() {
+  ServeTraining();
+  ServeLeasePolls();
+}
+
+StepResult Core::Impl::TakeResult() {
+  StepResult result;
+  result.artifacts = std::exchange(artifacts_, {});
+  for (auto& [where, value] : std::exchange(rows_, {})) {
+    result.rows.push_back({where.first, where.second, std::move(value)});
+  }
+  result.sync = std::exchange(sync_, false);
+  result.replies = std::exchange(replies_, {});
+  return result;
+}
+
+absl::Time Core::Impl::NextTimer() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const auto& [name, worker] : workers_) {
+    if (!worker.alive()) continue;
+    next = std::min(next, worker.seen + options_.lease_ttl);
+    if (worker.record.drain_deadline_us() > 0) {
+      next = std::min(next, absl::FromUnixMicros(worker.record.drain_deadline_us()));
+    }
+  }
+  for (const auto& [token, lease] : leases_) next = std::min(next, lease.deadline);
+  for (const LeasePoll& poll : lease_polls_) next = std::min(next, poll.deadline);
+  if (!wakeups_.empty()) next = std::min(next, wakeups_.begin()->first);
+  for (const auto& [run_id, round] : joining_) {
+    const Training& training = runs_.at(run_id).rounds.at(round).training;
+    absl::Time window = training.first_join + options_.join_window;
+    if (window > now_) next = std::min(next, window);
+    for (const auto& [token, joiner] : training.joiners) {
+      for (const JoinPoll& poll : joiner.polls) next = std::min(next, poll.deadline);
+    }
+  }
+  return next;
+}
+
+void Core::Impl::Put(Table table, std::string key, const google::protobuf::MessageLite& message) {
+  rows_[{table, std::move(key)}] = DeterministicBytes(message);
+}
+
+void Core::Impl::Delete(Table table, std::string key) {
+  rows_[{table, std::move(key)}] = std::nullopt;
+}
+
+void Core::Impl::PutRun(const Run& run) {
+  Put(Table::kRuns, RunKey(run.id()), run.record);
+  sync_ = true;
+}
+
+void Core::Impl::PutRound(const Round& round) {
+  Put(Table::kRounds, RoundKey(round.record.run_id(), round.record.round()), round.record);
+  sync_ = true;
+}
+
+void Core::Impl::PutTask(const Task& task) {
+  Put(Table::kTasks, TaskRowKey(TaskId::From(task.record.key())), task.record);
+}
+
+void Core::Impl::PutWorker(const Worker& worker) {
+  Put(Table::kWorkers, worker.record.name(), worker.record);
+  sync_ = true;
+}
+
+void Core::Impl::PutSamples(const Round& round, v1::Purpose purpose) {
+  for (const auto& [index, sample] : round.samples.at(purpose)) {
+    Put(Table::kSamples, SampleKey(round.record.run_id(), round.record.round(), purpose, index), sample);
+  }
+}
+
+void Core::Impl::Answer(uint64_t event, absl::StatusOr<Response> response) {
+  replies_.push_back({event, std::move(response)});
+}
+
+void Core::Impl::Log(uint64_t run_id, uint32_t round, absl::string_view worker, std::string text) {
+  v1::EventRecord event;
+  event.set_sequence(meta_.next_event());
+  event.set_time_us(NowMicros());
+  event.set_run_id(run_id);
+  event.set_round(round);
+  event.set_worker(std::string(worker));
+  event.set_text(std::move(text));
+  Put(Table::kEvents, EventKey(event.sequence()), event);
+  meta_.set_next_event(meta_.next_event() + 1);
+  Put(Table::kMeta, std::string(kMetaKey), meta_);
+}
+
+absl::StatusOr<const v1::RequestRecord*> Core::Impl::FindRequest(const std::string& request_id,
+                                                                 absl::string_view method) const {
+  if (request_id.empty() || request_id.size() > kMaxRequestIdLength) {
+    return absl::InvalidArgumentError(absl::StrCat("request_id has to have 1 to ", kMaxRequestIdLength,
+                                                   " characters, not ", request_id.size()));
+  }
+  auto found = requests_.find(request_id);
+  if (found == requests_.end()) return nullptr;
+  if (found->second.method() != method) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("request_id was used for ", found->second.method(), " before: ", request_id));
+  }
+  return &found->second;
+}
+
+void Core::Impl::RememberRequest(const std::string& request_id, v1::RequestRecord record) {
+  record.set_time_us(NowMicros());
+  Put(Table::kRequests, request_id, record);
+  request_ages_.emplace_back(record.time_us(), request_id);
+  requests_[request_id] = std::move(record);
+}
+
+void Core::Impl::ForgetOldRequests() {
+  int64_t oldest = absl::ToUnixMicros(now_ - kRequestMemory);
+  while (!request_ages_.empty() &&
+         (request_ages_.front().first < oldest || request_ages_.size() > kMaxRequests)) {
+    requests_.erase(request_ages_.front().second);
+    Delete(Table::kRequests, request_ages_.front().second);
+    request_ages_.pop_front();
+  }
+}
+
+}  // namespace rsidiff::coordinator

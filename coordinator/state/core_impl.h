@@ -1,0 +1,188 @@
+#pragma once
+
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "coordinator/schedule/placement.h"
+#include "coordinator/schedule/retry.h"
+#include "coordinator/schedule/training_membership.h"
+#include "coordinator/state/core.h"
+#include "coordinator/state/model.h"
+#include "coordinator/state/tables.h"
+
+namespace rsidiff::coordinator {
+
+/// The core's state. Every change to a stored record is followed by its Put in the same step. One file a
+/// topic: core.cc (steps, rows, requests), workers.cc, leases.cc, completions.cc, rounds.cc, training.cc,
+/// runs.cc, queries.cc, recovery.cc.
+class Core::Impl {
+ public:
+  explicit Impl(CoreOptions options) : options_(std::move(options)) {}
+
+  absl::StatusOr<StepResult> Recover(std::vector<Row> rows, absl::Time now);
+  StepResult Step(absl::Time now, Event event);
+  absl::Time NextTimer() const;
+  std::vector<Row> Dump() const;
+  const CoreStatistics& statistics() const { return statistics_; }
+
+ private:
+  // --- core.cc: a step's frame, what it writes, and what it answers
+  void Dispatch(Event event);
+  void PassTime();
+  /// Answers the waiting calls that can be answered now.
+  void ServeWaiting();
+  StepResult TakeResult();
+  void Put(Table table, std::string key, const google::protobuf::MessageLite& message);
+  void Delete(Table table, std::string key);
+  void PutRun(const Run& run);
+  void PutRound(const Round& round);
+  void PutTask(const Task& task);
+  void PutWorker(const Worker& worker);
+  void PutSamples(const Round& round, v1::Purpose purpose);
+  void Answer(uint64_t event, absl::StatusOr<Response> response);
+  void Log(uint64_t run_id, uint32_t round, absl::string_view worker, std::string text);
+  int64_t NowMicros() const { return absl::ToUnixMicros(now_); }
+  /// The stored answer to `request_id`, or null. INVALID_ARGUMENT for an id out of form or of another call.
+  absl::StatusOr<const v1::RequestRecord*> FindRequest(const std::string& request_id,
+                                                       absl::string_view method) const;
+  void RememberRequest(const std::string& request_id, v1::RequestRecord record);
+  void ForgetOldRequests();
+
+  // --- workers.cc
+  absl::StatusOr<Response> Handle(const v1::RegisterRequest& request);
+  absl::StatusOr<Response> Handle(const v1::HeartbeatRequest& request);
+  absl::StatusOr<Response> Handle(const v1::DrainWorkerRequest& request);
+  /// A worker that may call; marks it as seen. NOT_FOUND: it has to register; ABORTED: it was replaced.
+  absl::StatusOr<Worker*> CallingWorker(const std::string& name, uint64_t incarnation);
+  /// Renews the held leases that are valid; the tokens of the others.
+  std::vector<uint64_t> Renew(Worker& worker, const google::protobuf::RepeatedPtrField<v1::HeldLease>& held);
+  void ReplaceProcess(Worker& worker);
+  void LoseWorker(Worker& worker);
+  void FinishDrain(Worker& worker);
+  void ExpireWorkers();
+  uint32_t ActiveWorkers() const;
+
+  // --- leases.cc
+  void HandleLease(uint64_t event, v1::LeaseRequest request);
+  /// Work for the worker, at most `max_tasks`; empty when there is none.
+  v1::LeaseResponse GrantTasks(Worker& worker, const std::string& request_id, uint32_t max_tasks);
+  void ServeLeasePolls();
+  std::vector<RunDemand> Demands(const Worker& worker, bool training_allowed);
+  void AddCandidates(const Worker& worker, Run& run, Round& round, RunDemand& demand);
+  bool MayTrain(const Worker& worker, const Run& run, const Round& round, const Task& task) const;
+  uint64_t Grant(Worker& worker, Task& task);
+  Lease* ValidLease(uint64_t token, const TaskId& task, const Worker& worker);
+  void Reassert(Lease& lease);
+  /// Ends a lease without a result: back to PENDING, or FAILED when a budget is spent.
+  void EndLease(uint64_t token, LeaseEnd end, const std::string& error);
+  /// Takes the lease off task, worker and run, and nothing more.
+  Lease RemoveLease(uint64_t token);
+  void DropLeases(const TaskId& task);
+  void ExpireLeases();
+  /// Sets the state and keeps the group's counts and ready set.
+  void SetTaskState(Task& task, v1::TaskState state);
+  void RefreshReady(Run& run, Round& round, Task& task);
+  void WakeTasks();
+  Task* FindTask(const TaskId& task);
+
+  // --- completions.cc
+  absl::StatusOr<Response> Handle(const v1::CompleteRequest& request);
+  absl::Status CompleteLease(const v1::CompleteRequest& request, Worker& worker, Lease& lease);
+  absl::Status FinishTask(Task& task, const v1::CompleteRequest& request, const std::string& worker);
+  void ApplyGenerate(Run& run, Round& round, const TaskId& task, const v1::GenerateResult& result,
+                     const std::string& worker);
+  void ApplyScore(Run& run, Round& round, const TaskId& task, const v1::ScoreResult& result);
+  void ApplyWeight(Run& run, Round& round, const TaskId& task, const v1::WeightResult& result);
+  void ApplyTrain(Run& run, Round& round, const Task& task, const v1::TrainResult& result);
+  void ApplyMeasure(Round& round, const v1::MeasureResult& result);
+
+  // --- rounds.cc
+  void PlanRound(Run& run, uint32_t round);
+  void RestorePlan(Run& run, Round& round);
+  void AddSampleTasks(Run& run, Round& round, v1::Purpose purpose);
+  void AddTask(Run& run, Round& round, const TaskId& task);
+  void IndexTask(Run& run, Round& round, Task task);
+  /// Moves every round as far as its finished tasks allow, and ends the run after the last one.
+  void Advance(Run& run);
+  bool AdvanceRound(Run& run, Round& round);
+  bool AllDone(const Round& round, v1::TaskKind kind, v1::Purpose purpose) const;
+  void EnterPhase(Run& run, Round& round, v1::RoundPhase phase);
+  bool Select(Run& run, Round& round);
+  void Weigh(Run& run, Round& round);
+  void SummarizeEvaluation(Run& run, Round& round);
+  bool AdvanceEvaluation(Run& run, Round& round);
+  void FinishRound(Run& run, Round& round);
+  void ForgetSamples(Run& run, Round& round, v1::Purpose purpose);
+  void ForgetTasks(Round& round);
+  void JudgeRun(Run& run);
+
+  // --- training.cc
+  void HandleJoin(uint64_t event, const v1::JoinTrainingRequest& request);
+  absl::StatusOr<Response> Handle(const v1::CommitCheckpointRequest& request);
+  void ConsiderTraining(Run& run, Round& round);
+  void ServeTraining();
+  void FormGeneration(Run& run, Round& round, const MembershipDecision& decision);
+  MembershipInput Membership(const Run& run, const Round& round) const;
+  bool MustRegroup(uint64_t token) const;
+  void LeaveTraining(const TaskId& task, uint64_t token, const absl::Status& status);
+
+  // --- runs.cc
+  absl::StatusOr<Response> Handle(const v1::SubmitRunRequest& request);
+  absl::StatusOr<Response> Handle(const v1::SetRunStateRequest& request);
+  absl::StatusOr<Response> Handle(const v1::ForkRunRequest& request);
+  Run* FindSubmission(const std::string& request_id);
+  Run& AddRun(v1::RunRecord record);
+  void StorePrompts(const Run& run);
+  void EndRun(Run& run, v1::RunState state, const std::string& reason);
+  void StartCompeting(Run& run);
+
+  // --- queries.cc
+  absl::StatusOr<Response> Handle(const v1::GetInfoRequest& request);
+  absl::StatusOr<Response> Handle(const v1::ListRunsRequest& request);
+  absl::StatusOr<Response> Handle(const v1::GetRunRequest& request);
+  absl::StatusOr<Response> Handle(const v1::ListWorkersRequest& request);
+  v1::RunStatus Status(const Run& run) const;
+  v1::WorkerRecord Describe(const Worker& worker) const;
+
+  // --- recovery.cc
+  absl::Status LoadRow(const Row& row);
+  absl::Status LoadPrompt(const Row& row);
+  absl::Status LoadTask(const Row& row);
+  absl::Status LoadSample(const Row& row);
+  absl::StatusOr<Round*> LoadedRound(const Row& row, uint64_t run_id, uint32_t round);
+  void RestoreLeases(Task& task);
+  void RestoreRun(Run& run);
+
+  CoreOptions options_;
+  absl::Time now_ = absl::InfinitePast();
+  v1::MetaRecord meta_;
+  std::map<uint64_t, Run> runs_;
+  std::map<std::string, Worker> workers_;
+  std::map<uint64_t, Lease> leases_;  // by token
+  std::map<std::string, v1::RequestRecord> requests_;
+  std::deque<std::pair<int64_t, std::string>> request_ages_;  // oldest first
+  uint64_t token_counter_ = 0;
+  std::list<LeasePoll> lease_polls_;
+  std::multimap<absl::Time, TaskId> wakeups_;        // ends of back-offs and preferences
+  bool work_appeared_ = false;                       // since lease polls were last served
+  std::set<std::pair<uint64_t, uint32_t>> joining_;  // rounds that a worker waits to train
+  CoreStatistics statistics_;
+
+  // The step under way.
+  std::map<std::pair<Table, std::string>, std::optional<std::string>> rows_;
+  std::vector<std::string> artifacts_;
+  std::vector<Reply> replies_;
+  bool sync_ = false;
+};
+
+}  // namespace rsidiff::coordinator

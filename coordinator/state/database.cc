@@ -1,0 +1,253 @@
+#include "coordinator/state/database.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "coordinator/state/tables.h"
+#include "rocksdb/db.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/options.h"
+#include "rocksdb/table.h"
+#include "rocksdb/write_batch.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr Table kTables[] = {Table::kMeta,     Table::kRuns,    Table::kRounds,  Table::kTasks,
+                             Table::kSamples,  Table::kPrompts, Table::kWorkers, Table::kGenerations,
+                             Table::kRequests, Table::kEvents};
+
+rocksdb::Slice AsSlice(absl::string_view text) {
+  return {text.data(), text.size()};
+}
+
+absl::Status ToStatus(const rocksdb::Status& status, absl::string_view what) {
+  if (status.ok()) return absl::OkStatus();
+  std::string message = absl::StrCat(what, ": ", status.ToString());
+  if (status.IsNoSpace()) return absl::ResourceExhaustedError(message);
+  if (status.IsCorruption()) return absl::DataLossError(message);
+  return absl::InternalError(message);
+}
+
+rocksdb::DBOptions DatabaseOptions() {
+  rocksdb::DBOptions options;
+  options.create_if_missing = true;
+  options.create_missing_column_families = true;
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  options.max_background_jobs = 2;
+  options.max_open_files = -1;
+  options.max_total_wal_size = 256 << 20;
+  options.keep_log_file_num = 4;
+  // Set by hand: the header's default depends on how the including file is compiled.
+  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  return options;
+}
+
+rocksdb::ColumnFamilyOptions FamilyOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  rocksdb::ColumnFamilyOptions options;
+  options.write_buffer_size = 16 << 20;
+  options.max_write_buffer_number = 2;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+/// The smallest key greater than every key that starts with `prefix`; empty when there is none.
+std::string PrefixEnd(std::string prefix) {
+  while (!prefix.empty() && prefix.back() == '\xff') prefix.pop_back();
+  if (!prefix.empty()) ++prefix.back();
+  return prefix;
+}
+
+}  // namespace
+
+class Database::Impl {
+ public:
+  Impl(rocksdb::DB* db, std::vector<rocksdb::ColumnFamilyHandle*> families)
+      : db_(db), families_(std::move(families)) {}
+
+  ~Impl() {
+    for (rocksdb::ColumnFamilyHandle* family : families_) db_->DestroyColumnFamilyHandle(family);
+    db_->Close();
+  }
+
+  rocksdb::DB& db() const { return *db_; }
+  rocksdb::ColumnFamilyHandle* family(Table table) const { return families_[static_cast<size_t>(table)]; }
+
+  /// Calls `visit(key, value)` for the rows of `prefix` from `start` on, until it returns false or an
+  /// error.
+  template <class Visit>
+  absl::Status Scan(Table table, const std::string& prefix, const std::string& start, Visit visit) const {
+    std::string end = PrefixEnd(prefix);
+    rocksdb::Slice bound(end);
+    rocksdb::ReadOptions options;
+    if (!end.empty()) options.iterate_upper_bound = &bound;
+    std::unique_ptr<rocksdb::Iterator> row(db_->NewIterator(options, family(table)));
+    for (row->Seek(start); row->Valid(); row->Next()) {
+      RSIDIFF_ASSIGN_OR_RETURN(bool more, visit(row->key().ToString(), row->value().ToString()));
+      if (!more) return absl::OkStatus();
+    }
+    return ToStatus(row->status(), absl::StrCat("reading table ", TableName(table)));
+  }
+
+ private:
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;
+};
+
+namespace {
+
+absl::Status CheckMeta(const std::string& value, const std::filesystem::path& folder,
+                       const std::string& cluster_id) {
+  v1::MetaRecord meta;
+  if (!meta.ParseFromString(value)) {
+    return absl::DataLossError(absl::StrCat("table meta of database ", folder.string(), " cannot be read"));
+  }
+  if (meta.schema_version() > kSchemaVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("database ", folder.string(), " was written by a newer version: schema ",
+                     meta.schema_version(), ", this program knows ", kSchemaVersion));
+  }
+  if (!cluster_id.empty() && meta.cluster_id() != cluster_id) {
+    return absl::FailedPreconditionError(absl::StrCat("database ", folder.string(), " belongs to cluster ",
+                                                      meta.cluster_id(), ", not ", cluster_id));
+  }
+  return absl::OkStatus();
+}
+
+template <class Message>
+absl::Status ParseValue(Table table, const std::string& value, Message& message) {
+  if (message.ParseFromString(value)) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("table ", TableName(table), " holds a value that cannot be read"));
+}
+
+}  // namespace
+
+Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Database::~Database() = default;
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& folder,
+                                                         const std::string& cluster_id) {
+  RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder));
+  auto cache = rocksdb::NewLRUCache(48 << 20);
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  // RocksDB insists on a family named "default"; it stays empty and comes last.
+  for (Table table : kTables) descriptors.emplace_back(std::string(TableName(table)), FamilyOptions(cache));
+  descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, FamilyOptions(cache));
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  rocksdb::DB* db = nullptr;
+  rocksdb::Status opened = rocksdb::DB::Open(DatabaseOptions(), folder.string(), descriptors, &families, &db);
+  if (!opened.ok()) {
+    std::string text = opened.ToString();
+    if (opened.IsIOError() && (absl::StrContains(text, "lock") || absl::StrContains(text, "LOCK"))) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("another coordinator uses ", folder.string(), " (", text, ")"));
+    }
+    return ToStatus(opened, absl::StrCat("opening database ", folder.string()));
+  }
+  auto impl = std::make_unique<Impl>(db, std::move(families));
+  std::string meta;
+  rocksdb::Status read = db->Get({}, impl->family(Table::kMeta), AsSlice(kMetaKey), &meta);
+  if (read.ok()) {
+    RSIDIFF_RETURN_IF_ERROR(CheckMeta(meta, folder, cluster_id));
+  } else if (!read.IsNotFound()) {
+    return ToStatus(read, absl::StrCat("reading database ", folder.string()));
+  }
+  return std::unique_ptr<Database>(new Database(std::move(impl)));
+}
+
+absl::Status Database::Write(const std::vector<RowWrite>& rows, Durability durability) {
+  if (rows.empty()) return absl::OkStatus();
+  rocksdb::WriteBatch batch;
+  for (const RowWrite& row : rows) {
+    rocksdb::ColumnFamilyHandle* family = impl_->family(row.table);
+    rocksdb::Status added =
+        row.value.has_value() ? batch.Put(family, row.key, *row.value) : batch.Delete(family, row.key);
+    RSIDIFF_RETURN_IF_ERROR(ToStatus(added, "collecting rows"));
+  }
+  rocksdb::WriteOptions options;
+  options.sync = durability == Durability::kSync;
+  return ToStatus(impl_->db().Write(options, &batch), absl::StrCat("writing ", rows.size(), " rows"));
+}
+
+absl::StatusOr<std::vector<Row>> Database::ScanForRecovery() const {
+  std::vector<Row> rows;
+  std::map<uint64_t, v1::RunSpec> specs;
+  std::vector<std::pair<v1::RunSpec, v1::RoundRecord>> rounds;
+  for (Table table : kTables) {
+    if (table == Table::kSamples || table == Table::kEvents) continue;
+    RSIDIFF_RETURN_IF_ERROR(
+        impl_->Scan(table, "", "", [&](std::string key, std::string value) -> absl::StatusOr<bool> {
+          if (table == Table::kRuns) {
+            v1::RunRecord run;
+            RSIDIFF_RETURN_IF_ERROR(ParseValue(table, value, run));
+            specs[run.id()] = run.spec();
+          } else if (table == Table::kRounds) {
+            v1::RoundRecord round;
+            RSIDIFF_RETURN_IF_ERROR(ParseValue(table, value, round));
+            rounds.emplace_back(specs[round.run_id()], round);
+          }
+          rows.push_back({table, std::move(key), std::move(value)});
+          return true;
+        }));
+  }
+  for (const auto& [spec, round] : rounds) {
+    for (v1::Purpose purpose : {v1::PURPOSE_TRAINING, v1::PURPOSE_EVALUATION}) {
+      if (NeededSamples(spec, round.phase(), purpose) == SamplesNeeded::kNone) continue;
+      std::string prefix = SamplePrefix(round.run_id(), round.round(), purpose);
+      RSIDIFF_RETURN_IF_ERROR(
+          impl_->Scan(Table::kSamples, prefix, prefix,
+                      [&rows](std::string key, std::string value) -> absl::StatusOr<bool> {
+                        rows.push_back({Table::kSamples, std::move(key), std::move(value)});
+                        return true;
+                      }));
+    }
+  }
+  return rows;
+}
+
+absl::StatusOr<std::optional<std::string>> Database::Read(Table table, const std::string& key) const {
+  std::string value;
+  rocksdb::Status read = impl_->db().Get({}, impl_->family(table), key, &value);
+  if (read.IsNotFound()) return std::nullopt;
+  RSIDIFF_RETURN_IF_ERROR(ToStatus(read, absl::StrCat("reading table ", TableName(table))));
+  return value;
+}
+
+absl::StatusOr<std::vector<v1::SampleRecord>> Database::ReadSamples(uint64_t run_id, uint32_t round,
+                                                                    v1::Purpose purpose, uint32_t start,
+                                                                    uint32_t limit) const {
+  std::vector<v1::SampleRecord> samples;
+  if (limit == 0) return samples;
+  RSIDIFF_RETURN_IF_ERROR(impl_->Scan(
+      Table::kSamples, SamplePrefix(run_id, round, purpose), SampleKey(run_id, round, purpose, start),
+      [&](const std::string&, const std::string& value) -> absl::StatusOr<bool> {
+        RSIDIFF_RETURN_IF_ERROR(ParseValue(Table::kSamples, value, samples.emplace_back()));
+        return samples.size() < limit;
+      }));
+  return samples;
+}
+
+absl::StatusOr<std::vector<v1::EventRecord>> Database::ReadEvents(uint64_t run_id, uint64_t after,
+                                                                  uint32_t limit) const {
+  std::vector<v1::EventRecord> events;
+  if (limit == 0) return events;
+  RSIDIFF_RETURN_IF_ERROR(
+      impl_->Scan(Table::kEvents, "", EventKey(after + 1),
+                  [&](const std::string&, const std::string& value) -> absl::StatusOr<bool> {
+                    v1::EventRecord event;
+                    RSIDIFF_RETURN_IF_ERROR(ParseValue(Table::kEvents, value, event));
+                    if (run_id == 0 || event.run_id() == run_id) events.push_back(std::move(event));
+                    return events.size() < limit;
+                  }));
+  return events;
+}
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/state/row.h"
+#include "rsidiff/v1/round.pb.h"
+
+namespace rsidiff::coordinator {
+
+/// The tables on disk: a RocksDB database with a column family a table. Thread-safe.
+class Database {
+ public:
+  /// Opens the database in `folder`, made if it is not there. FAILED_PRECONDITION: another coordinator
+  /// holds it, it belongs to a cluster other than `cluster_id` (empty: any), or it is of a newer schema.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& folder,
+                                                        const std::string& cluster_id);
+  ~Database();
+
+  /// Writes the rows as one batch: after a crash all of them are there or none. kWal survives the death
+  /// of the process, kSync that of the machine. RESOURCE_EXHAUSTED: the disk is full. After an error the
+  /// database has to be closed.
+  enum class Durability { kWal, kSync };
+  absl::Status Write(const std::vector<RowWrite>& rows, Durability durability);
+
+  /// Every row that Core::Recover needs: all but the events and the samples of finished rounds.
+  absl::StatusOr<std::vector<Row>> ScanForRecovery() const;
+
+  /// The value of one row; absent when there is no such row.
+  absl::StatusOr<std::optional<std::string>> Read(Table table, const std::string& key) const;
+
+  /// At most `limit` samples of a round in index order, from index `start`. Rounds before a fork are the
+  /// parent's: read them there.
+  absl::StatusOr<std::vector<v1::SampleRecord>> ReadSamples(uint64_t run_id, uint32_t round,
+                                                            v1::Purpose purpose, uint32_t start,
+                                                            uint32_t limit) const;
+
+  /// At most `limit` events after sequence number `after`, of `run_id` (0: all).
+  absl::StatusOr<std::vector<v1::EventRecord>> ReadEvents(uint64_t run_id, uint64_t after,
+                                                          uint32_t limit) const;
+
+ private:
+  class Impl;
+  explicit Database(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rsidiff::coordinator

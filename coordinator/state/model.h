@@ -1,0 +1,127 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "coordinator/schedule/round_plan.h"
+#include "coordinator/state/task_id.h"
+#include "rsidiff/v1/coordinator.pb.h"
+#include "rsidiff/v1/round.pb.h"
+
+namespace rsidiff::coordinator {
+
+// What the core holds in memory: the stored records, and beside them what is derived at a start.
+
+/// A task:
+///
+///             grant                 result
+///   PENDING ---------> LEASED ------------------> DONE
+///      ^  ^  expiry,     |  \                        ^
+///      |  |  return,     |   \ error budget spent    |
+///      |  +--- error ----+    +--------> FAILED      | result
+///      |                 | coordinator restart       |
+///      |     grace over  v          re-asserted      |
+///      +------------- UNKNOWN ---> LEASED            |
+///                        +---------------------------+
+struct Task {
+  v1::TaskRecord record;
+  std::string preferred_worker;  // SCORE: has the pictures in memory
+  absl::Time preferred_until = absl::InfinitePast();
+  absl::Time failed_at = absl::InfinitePast();
+};
+
+/// Tasks of one round, kind and purpose.
+struct TaskGroup {
+  uint32_t total = 0;
+  uint32_t done = 0;
+  uint32_t leased = 0;  // or UNKNOWN
+  uint32_t failed = 0;
+  std::set<uint32_t> ready;  // PENDING, what they need is there, no back-off
+};
+using GroupKey = std::pair<v1::TaskKind, v1::Purpose>;
+
+struct Lease {
+  uint64_t token = 0;
+  TaskId task;
+  std::string worker;
+  uint64_t incarnation = 0;
+  absl::Time deadline;
+  bool unknown = false;  // not asserted again since a restart
+  uint64_t step = 0;     // training
+  double loss = 0;
+};
+
+/// A call to JoinTraining that waits for a generation.
+struct JoinPoll {
+  std::string request_id;
+  std::vector<uint64_t> events;
+  absl::Time deadline;
+};
+
+struct JoiningWorker {
+  v1::GenerationRecord::Member member;
+  std::vector<JoinPoll> polls;
+};
+
+struct Training {
+  std::vector<v1::GenerationRecord> generations;
+  std::map<uint64_t, JoiningWorker> joiners;  // by token
+  absl::Time first_join = absl::InfiniteFuture();
+  std::string waiting;  // why no generation is formed, as last logged
+};
+
+struct Round {
+  v1::RoundRecord record;
+  std::map<v1::Purpose, std::vector<PlannedSample>> plan;
+  std::map<v1::Purpose, std::map<uint32_t, v1::SampleRecord>> samples;  // by index; see NeededSamples()
+  std::map<TaskId, Task> tasks;
+  std::map<GroupKey, TaskGroup> groups;
+  Training training;
+};
+
+struct Run {
+  v1::RunRecord record;
+  std::vector<std::string> train_prompts;
+  std::vector<std::string> evaluation_prompts;
+  std::map<uint32_t, Round> rounds;
+  double best_score = 0;
+  uint32_t leased = 0;
+  uint64_t granted = 0;
+  std::string last_error;
+
+  uint64_t id() const { return record.id(); }
+  bool ended() const {
+    return record.state() == v1::RUN_STATE_SUCCEEDED || record.state() == v1::RUN_STATE_FAILED ||
+           record.state() == v1::RUN_STATE_CANCELLED;
+  }
+};
+
+/// A worker:
+///
+///   register         drain             last lease ends, or deadline
+///   --------> ACTIVE -----> DRAINING ------------------------------> DRAINED
+///               |              |
+///               +--------------+---- not heard of for a lease's life ----> LOST
+struct Worker {
+  v1::WorkerRecord record;
+  absl::Time seen;
+  std::set<uint64_t> tokens;
+
+  bool alive() const {
+    return record.state() == v1::WORKER_STATE_ACTIVE || record.state() == v1::WORKER_STATE_DRAINING;
+  }
+};
+
+/// A call to Lease that waits for work.
+struct LeasePoll {
+  v1::LeaseRequest request;
+  std::vector<uint64_t> events;
+  absl::Time deadline;
+};
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,133 @@
+#include "coordinator/state/payload.h"
+
+#include <algorithm>
+
+#include "coordinator/schedule/task_graph.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+const std::string& PromptText(const Run& run, v1::Purpose purpose, uint32_t id) {
+  return purpose == v1::PURPOSE_EVALUATION ? run.evaluation_prompts.at(id) : run.train_prompts.at(id);
+}
+
+v1::GenerateWork Generate(const Run& run, const TaskId& task) {
+  const v1::RunSpec& spec = run.record.spec();
+  v1::GenerateWork work;
+  for (const PlannedSample& sample : ChunkSamples(run, task)) {
+    auto* item = work.add_items();
+    item->set_index(sample.index);
+    item->set_prompt(PromptText(run, task.purpose, sample.prompt_id));
+    item->set_seed(sample.seed);
+  }
+  bool evaluation = task.purpose == v1::PURPOSE_EVALUATION;
+  work.set_chunk(std::max<uint32_t>(spec.sampling().chunk(), 1));
+  work.set_steps(evaluation && spec.evaluation().has_steps() ? spec.evaluation().steps()
+                                                             : spec.sampling().steps());
+  work.set_guidance_scale(evaluation && spec.evaluation().has_guidance_scale()
+                              ? spec.evaluation().guidance_scale()
+                              : spec.sampling().guidance_scale());
+  return work;
+}
+
+v1::ScoreWork Score(const Run& run, const TaskId& task) {
+  v1::ScoreWork work;
+  const auto& samples = run.rounds.at(task.round).samples.at(task.purpose);
+  for (const PlannedSample& sample : ChunkSamples(run, task)) {
+    work.add_indices(sample.index);
+    work.add_prompts(PromptText(run, task.purpose, sample.prompt_id));
+    work.add_images(samples.at(sample.index).image());
+  }
+  for (const std::string& scorer : ScorersFor(run.record.spec(), task.purpose)) work.add_scorers(scorer);
+  work.set_features(FeatureScorer(run.record.spec(), task.purpose));
+  return work;
+}
+
+/// Features files of a round's samples of `purpose`, one a chunk, in chunk order.
+std::vector<std::string> FeaturesFiles(const Round& round, v1::Purpose purpose) {
+  std::vector<std::string> files;
+  for (const auto& [index, sample] : round.samples.at(purpose)) {
+    if (sample.row() == 0) files.push_back(sample.features());
+  }
+  return files;
+}
+
+v1::MeasureWork Measure(const Run& run, const TaskId& task) {
+  v1::MeasureWork work;
+  *work.mutable_features() = run.rounds.at(task.round).record.evaluation_features();
+  *work.mutable_reference_features() = run.rounds.at(0).record.evaluation_features();
+  return work;
+}
+
+v1::WeightWork Weight(const Run& run, const TaskId& task) {
+  v1::WeightWork work;
+  work.set_reference(run.record.reference());
+  const auto& samples = run.rounds.at(task.round).samples.at(v1::PURPOSE_TRAINING);
+  for (uint32_t index : WeightBlock(run, task)) {
+    const v1::SampleRecord& sample = samples.at(index);
+    work.add_indices(index);
+    v1::FeatureRow* row = work.add_rows();
+    row->set_features(sample.features());
+    row->set_row(sample.row());
+  }
+  return work;
+}
+
+/// The UNet that a task works with: an evaluation is of its own round's, everything else of the one before.
+std::string Checkpoint(const Run& run, const TaskId& task) {
+  if (task.purpose == v1::PURPOSE_EVALUATION) return run.rounds.at(task.round).record.checkpoint();
+  return task.round == 0 ? "" : run.rounds.at(task.round - 1).record.checkpoint();
+}
+
+}  // namespace
+
+std::vector<PlannedSample> ChunkSamples(const Run& run, const TaskId& task) {
+  const std::vector<PlannedSample>& plan = run.rounds.at(task.round).plan.at(task.purpose);
+  Chunk chunk = ChunkAt(plan.size(), run.record.spec().sampling().chunk(), task.index);
+  return {plan.begin() + chunk.begin, plan.begin() + chunk.end};
+}
+
+std::vector<uint32_t> WeightBlock(const Run& run, const TaskId& task) {
+  std::vector<uint32_t> selected;
+  for (const auto& [index, sample] : run.rounds.at(task.round).samples.at(v1::PURPOSE_TRAINING)) {
+    if (sample.selected()) selected.push_back(index);
+  }
+  Chunk block = ChunkAt(selected.size(), kWeightBlock, task.index);
+  return {selected.begin() + block.begin, selected.begin() + block.end};
+}
+
+v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
+  v1::TaskPayload payload;
+  *payload.mutable_spec() = run.record.spec();
+  payload.mutable_spec()->clear_prompts();
+  *payload.mutable_inputs() = run.record.inputs();
+  payload.set_checkpoint(Checkpoint(run, task));
+  switch (task.kind) {
+    case v1::TASK_KIND_GENERATE:
+      *payload.mutable_generate() = Generate(run, task);
+      break;
+    case v1::TASK_KIND_SCORE:
+      *payload.mutable_score() = Score(run, task);
+      break;
+    case v1::TASK_KIND_FIT_REFERENCE:
+      for (const std::string& file : FeaturesFiles(run.rounds.at(task.round), v1::PURPOSE_TRAINING)) {
+        payload.mutable_fit_reference()->add_features(file);
+      }
+      break;
+    case v1::TASK_KIND_WEIGHT:
+      *payload.mutable_weight() = Weight(run, task);
+      break;
+    case v1::TASK_KIND_TRAIN:
+      payload.mutable_train()->set_manifest(run.rounds.at(task.round).record.manifest());
+      payload.mutable_train()->set_seed(TrainSeed(run.record.spec(), task.round));
+      break;
+    case v1::TASK_KIND_MEASURE:
+      *payload.mutable_measure() = Measure(run, task);
+      break;
+    default:
+      break;
+  }
+  return payload;
+}
+
+}  // namespace rsidiff::coordinator

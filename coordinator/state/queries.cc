@@ -1,0 +1,100 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/protocol.h"
+#include "coordinator/state/core_impl.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+v1::TaskCounts Count(const Run& run, const Round& round, const GroupKey& key, const TaskGroup& group) {
+  v1::TaskCounts counts;
+  counts.set_round(round.record.round());
+  counts.set_kind(key.first);
+  counts.set_purpose(key.second);
+  counts.set_total(group.total);
+  counts.set_done(group.done);
+  counts.set_leased(group.leased);
+  counts.set_failed(group.failed);
+  auto plan = round.plan.find(key.second);
+  bool samples = key.first == v1::TASK_KIND_GENERATE || key.first == v1::TASK_KIND_SCORE;
+  if (!samples || plan == round.plan.end() || group.total == 0) return counts;
+  uint32_t total = plan->second.size();
+  uint32_t chunk = std::max<uint32_t>(run.record.spec().sampling().chunk(), 1);
+  uint32_t last = total - (group.total - 1) * chunk;  // the last chunk may be short
+  auto last_task = round.tasks.find({run.id(), round.record.round(), key.first, key.second, group.total - 1});
+  bool last_done = last_task != round.tasks.end() && last_task->second.record.state() == v1::TASK_STATE_DONE;
+  counts.set_samples_total(total);
+  counts.set_samples_done(group.done * chunk - (last_done ? chunk - last : 0));
+  return counts;
+}
+
+}  // namespace
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::GetInfoRequest& request) {
+  v1::GetInfoResponse response;
+  response.set_version(options_.version);
+  response.set_protocol_version(kProtocolVersion);
+  response.set_cluster_id(meta_.cluster_id());
+  response.set_epoch(meta_.epoch());
+  response.set_http_address(options_.http_address);
+  response.set_now_us(NowMicros());
+  return response;
+}
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::ListRunsRequest& request) {
+  v1::ListRunsResponse response;
+  for (const auto& [id, run] : runs_) *response.add_runs() = Status(run);
+  return response;
+}
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::GetRunRequest& request) {
+  auto run = runs_.find(request.run_id());
+  if (run == runs_.end()) return absl::NotFoundError(absl::StrCat("no such run: ", request.run_id()));
+  return Status(run->second);
+}
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::ListWorkersRequest& request) {
+  v1::ListWorkersResponse response;
+  for (const auto& [name, worker] : workers_) *response.add_workers() = Describe(worker);
+  return response;
+}
+
+v1::WorkerRecord Core::Impl::Describe(const Worker& worker) const {
+  v1::WorkerRecord record = worker.record;
+  record.set_seen_us(absl::ToUnixMicros(std::min(worker.seen, now_)));
+  for (uint64_t token : worker.tokens) *record.add_held() = leases_.at(token).task.ToKey();
+  return record;
+}
+
+v1::RunStatus Core::Impl::Status(const Run& run) const {
+  v1::RunStatus status;
+  *status.mutable_run() = run.record;
+  status.set_best_score(run.best_score);
+  status.set_last_error(run.last_error);
+  for (const auto& [number, round] : run.rounds) {
+    *status.add_rounds() = round.record;
+    if (run.ended() || round.record.phase() == v1::ROUND_PHASE_DONE) continue;
+    for (const auto& [key, group] : round.groups) *status.add_tasks() = Count(run, round, key, group);
+    if (round.record.phase() != v1::ROUND_PHASE_TRAIN) continue;
+    v1::TrainProgress& training = *status.mutable_training();
+    training.set_round(number);
+    training.set_steps(run.record.spec().train().steps());
+    if (round.training.generations.empty()) continue;
+    const v1::GenerationRecord& current = round.training.generations.back();
+    training.set_generation(current.generation());
+    training.set_step(current.checkpoint_step());
+    for (const auto& member : current.members()) {
+      auto lease = leases_.find(member.token());
+      if (lease == leases_.end()) continue;
+      training.set_members(training.members() + 1);
+      if (lease->second.step >= training.step()) {
+        training.set_step(lease->second.step);
+        training.set_loss(lease->second.loss);
+      }
+    }
+  }
+  return status;
+}
+
+}  // namespace rsidiff::coordinator

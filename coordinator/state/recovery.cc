@@ -1,0 +1,235 @@
+#include <algorithm>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
+#include "common/base/status_macros.h"
+#include "coordinator/state/core_impl.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+absl::Status BadRow(const Row& row, absl::string_view what) {
+  return absl::DataLossError(
+      absl::StrCat("table ", TableName(row.table), ", key ", absl::BytesToHexString(row.key), ": ", what));
+}
+
+absl::Status Parse(const Row& row, google::protobuf::MessageLite& message) {
+  if (message.ParseFromString(row.value)) return absl::OkStatus();
+  return BadRow(row, absl::StrCat("value is not a ", message.GetTypeName()));
+}
+
+}  // namespace
+
+absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time now) {
+  now_ = now;
+  // Parents before children, as the tables are declared.
+  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.table < b.table; });
+  for (const Row& row : rows) RSIDIFF_RETURN_IF_ERROR(LoadRow(row));
+  if (meta_.schema_version() > kSchemaVersion) {
+    return absl::FailedPreconditionError(absl::StrCat("database has schema version ", meta_.schema_version(),
+                                                      "; this program reads up to ", kSchemaVersion));
+  }
+  if (meta_.schema_version() == 0) {
+    if (!rows.empty()) return absl::DataLossError("table meta has no row, but others have");
+    meta_.set_cluster_id(options_.cluster_id);
+    meta_.set_next_run_id(1);
+    meta_.set_next_incarnation(1);
+    meta_.set_next_generation(1);
+    meta_.set_next_event(1);
+  }
+  meta_.set_schema_version(kSchemaVersion);
+  meta_.set_epoch(meta_.epoch() + 1);
+  Put(Table::kMeta, std::string(kMetaKey), meta_);
+  Log(0, 0, "", absl::StrCat("coordinator started, epoch ", meta_.epoch()));
+  for (auto& [name, worker] : workers_) {
+    worker.seen = now + options_.recovery_grace - options_.lease_ttl;
+  }
+  for (auto& [id, run] : runs_) RestoreRun(run);
+  for (auto& [name, worker] : workers_) FinishDrain(worker);
+  std::sort(request_ages_.begin(), request_ages_.end());
+  sync_ = true;
+  return TakeResult();
+}
+
+absl::Status Core::Impl::LoadRow(const Row& row) {
+  switch (row.table) {
+    case Table::kMeta:
+      if (row.key != kMetaKey) return BadRow(row, "unknown key");
+      return Parse(row, meta_);
+    case Table::kRuns: {
+      v1::RunRecord record;
+      RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
+      if (row.key != RunKey(record.id())) return BadRow(row, "key and value name different runs");
+      Run& run = runs_[record.id()];
+      run.record = std::move(record);
+      run.train_prompts.resize(run.record.train_prompt_count());
+      run.evaluation_prompts.resize(run.record.evaluation_prompt_count());
+      return absl::OkStatus();
+    }
+    case Table::kRounds: {
+      v1::RoundRecord record;
+      RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
+      auto run = runs_.find(record.run_id());
+      if (row.key != RoundKey(record.run_id(), record.round())) return BadRow(row, "key and value differ");
+      if (run == runs_.end()) return BadRow(row, "its run is missing");
+      run->second.rounds[record.round()].record = std::move(record);
+      return absl::OkStatus();
+    }
+    case Table::kTasks:
+      return LoadTask(row);
+    case Table::kSamples:
+      return LoadSample(row);
+    case Table::kPrompts:
+      return LoadPrompt(row);
+    case Table::kWorkers: {
+      v1::WorkerRecord record;
+      RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
+      if (row.key != record.name()) return BadRow(row, "key and value name different workers");
+      workers_[row.key].record = std::move(record);
+      return absl::OkStatus();
+    }
+    case Table::kGenerations: {
+      v1::GenerationRecord record;
+      RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
+      RSIDIFF_ASSIGN_OR_RETURN(Round * round, LoadedRound(row, record.run_id(), record.round()));
+      round->training.generations.push_back(std::move(record));
+      return absl::OkStatus();
+    }
+    case Table::kRequests: {
+      v1::RequestRecord record;
+      RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
+      request_ages_.emplace_back(record.time_us(), row.key);
+      requests_[row.key] = std::move(record);
+      return absl::OkStatus();
+    }
+    case Table::kEvents:
+      return absl::OkStatus();
+  }
+  return BadRow(row, "unknown table");
+}
+
+absl::StatusOr<Round*> Core::Impl::LoadedRound(const Row& row, uint64_t run_id, uint32_t number) {
+  auto run = runs_.find(run_id);
+  if (run == runs_.end()) return BadRow(row, "its run is missing");
+  auto round = run->second.rounds.find(number);
+  if (round == run->second.rounds.end()) return BadRow(row, "its round is missing");
+  return &round->second;
+}
+
+absl::Status Core::Impl::LoadTask(const Row& row) {
+  Task task;
+  RSIDIFF_RETURN_IF_ERROR(Parse(row, task.record));
+  TaskId id = TaskId::From(task.record.key());
+  if (row.key != TaskRowKey(id)) return BadRow(row, "key and value name different tasks");
+  RSIDIFF_ASSIGN_OR_RETURN(Round * round, LoadedRound(row, id.run_id, id.round));
+  IndexTask(runs_.at(id.run_id), *round, std::move(task));
+  return absl::OkStatus();
+}
+
+absl::Status Core::Impl::LoadSample(const Row& row) {
+  KeyReader key(row.key);
+  uint64_t run_id = key.Take(8);
+  uint32_t number = static_cast<uint32_t>(key.Take(4));
+  auto purpose = static_cast<v1::Purpose>(key.Take(1));
+  uint32_t index = static_cast<uint32_t>(key.Take(4));
+  if (!key.Complete()) return BadRow(row, "key has a wrong length");
+  RSIDIFF_ASSIGN_OR_RETURN(Round * round, LoadedRound(row, run_id, number));
+  SamplesNeeded needed = NeededSamples(runs_.at(run_id).record.spec(), round->record.phase(), purpose);
+  if (needed == SamplesNeeded::kNone) return absl::OkStatus();
+  v1::SampleRecord sample;
+  RSIDIFF_RETURN_IF_ERROR(Parse(row, sample));
+  if (sample.index() != index) return BadRow(row, "key and value name different samples");
+  if (needed == SamplesNeeded::kAll || sample.selected()) round->samples[purpose][index] = std::move(sample);
+  return absl::OkStatus();
+}
+
+absl::Status Core::Impl::LoadPrompt(const Row& row) {
+  KeyReader key(row.key);
+  auto run = runs_.find(key.Take(8));
+  auto list = static_cast<PromptList>(key.Take(1));
+  uint32_t index = static_cast<uint32_t>(key.Take(4));
+  if (!key.Complete()) return BadRow(row, "key has a wrong length");
+  if (run == runs_.end()) return BadRow(row, "its run is missing");
+  v1::PromptRecord prompt;
+  RSIDIFF_RETURN_IF_ERROR(Parse(row, prompt));
+  auto& prompts = list == PromptList::kTrain ? run->second.train_prompts : run->second.evaluation_prompts;
+  if (index >= prompts.size()) return BadRow(row, "index is beyond the run's prompts");
+  prompts[index] = prompt.text();
+  return absl::OkStatus();
+}
+
+void Core::Impl::RestoreRun(Run& run) {
+  for (auto& [number, round] : run.rounds) {
+    RestorePlan(run, round);
+    for (auto& [id, task] : round.tasks) {
+      RestoreLeases(task);
+      RefreshReady(run, round, task);
+      if (task.record.not_before_us() > NowMicros()) {
+        wakeups_.emplace(absl::FromUnixMicros(task.record.not_before_us()), id);
+      }
+    }
+  }
+  JudgeRun(run);
+}
+
+void Core::Impl::RestoreLeases(Task& task) {
+  TaskId id = TaskId::From(task.record.key());
+  auto add = [&](uint64_t token, const std::string& worker, uint64_t incarnation) {
+    Lease lease;
+    lease.token = token;
+    lease.task = id;
+    lease.worker = worker;
+    lease.incarnation = incarnation;
+    lease.deadline = now_ + options_.recovery_grace;
+    lease.unknown = true;
+    leases_[token] = lease;
+    ++runs_.at(id.run_id).leased;
+    workers_[worker].tokens.insert(token);
+  };
+  for (v1::TaskLease& member : *task.record.mutable_gang()) {
+    member.set_unknown(true);
+    add(member.token(), member.worker(), member.incarnation());
+  }
+  if (task.record.token() != 0) add(task.record.token(), task.record.worker(), task.record.incarnation());
+  if (task.record.gang().empty() && task.record.token() == 0) return;
+  SetTaskState(task, v1::TASK_STATE_UNKNOWN);
+  PutTask(task);
+}
+
+std::vector<Row> Core::Impl::Dump() const {
+  std::vector<Row> rows;
+  auto add = [&rows](Table table, std::string key, const google::protobuf::MessageLite& message) {
+    rows.push_back({table, std::move(key), DeterministicBytes(message)});
+  };
+  add(Table::kMeta, std::string(kMetaKey), meta_);
+  for (const auto& [id, run] : runs_) {
+    add(Table::kRuns, RunKey(id), run.record);
+    for (auto list : {PromptList::kTrain, PromptList::kEvaluation}) {
+      const auto& prompts = list == PromptList::kTrain ? run.train_prompts : run.evaluation_prompts;
+      for (uint32_t i = 0; i < prompts.size(); ++i) {
+        v1::PromptRecord prompt;
+        prompt.set_text(prompts[i]);
+        add(Table::kPrompts, PromptKey(id, list, i), prompt);
+      }
+    }
+    for (const auto& [number, round] : run.rounds) {
+      add(Table::kRounds, RoundKey(id, number), round.record);
+      for (const auto& [task_id, task] : round.tasks) add(Table::kTasks, TaskRowKey(task_id), task.record);
+      for (const auto& [purpose, samples] : round.samples) {
+        for (const auto& [index, sample] : samples)
+          add(Table::kSamples, SampleKey(id, number, purpose, index), sample);
+      }
+      for (const v1::GenerationRecord& generation : round.training.generations) {
+        add(Table::kGenerations, GenerationKey(id, number, generation.generation()), generation);
+      }
+    }
+  }
+  for (const auto& [name, worker] : workers_) add(Table::kWorkers, name, worker.record);
+  for (const auto& [id, request] : requests_) add(Table::kRequests, id, request);
+  std::sort(rows.begin(), rows.end(),
+            [](const Row& a, const Row& b) { return std::tie(a.table, a.key) < std::tie(b.table, b.key); });
+  return rows;
+}
+
+}  // namespace rsidiff::coordinator

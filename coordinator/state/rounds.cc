@@ -1,0 +1,302 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
+#include "coordinator/schedule/evaluation.h"
+#include "coordinator/schedule/selection.h"
+#include "coordinator/schedule/task_graph.h"
+#include "coordinator/schedule/weights.h"
+#include "coordinator/state/core_impl.h"
+#include "coordinator/state/manifest.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+std::vector<v1::SampleRecord> InIndexOrder(const std::map<uint32_t, v1::SampleRecord>& samples) {
+  std::vector<v1::SampleRecord> list;
+  for (const auto& [index, sample] : samples) list.push_back(sample);
+  return list;
+}
+
+bool Ended(v1::RoundPhase phase) {
+  return phase == v1::ROUND_PHASE_DONE || phase == v1::ROUND_PHASE_FAILED ||
+         phase == v1::ROUND_PHASE_ABANDONED;
+}
+
+std::string PhaseSentence(uint32_t round, v1::RoundPhase phase) {
+  switch (phase) {
+    case v1::ROUND_PHASE_SAMPLE:
+      return absl::StrCat("round ", round, " draws samples");
+    case v1::ROUND_PHASE_REFERENCE:
+      return absl::StrCat("round ", round, " fits the reference distribution");
+    case v1::ROUND_PHASE_WEIGHT:
+      return absl::StrCat("round ", round, " weighs its selected samples");
+    case v1::ROUND_PHASE_TRAIN:
+      return absl::StrCat("round ", round, " trains");
+    case v1::ROUND_PHASE_EVALUATE:
+      return absl::StrCat("round ", round, " is evaluated");
+    default:
+      return absl::StrCat("round ", round, " is done");
+  }
+}
+
+}  // namespace
+
+void Core::Impl::PlanRound(Run& run, uint32_t number) {
+  Round& round = run.rounds[number];
+  round.record.set_run_id(run.id());
+  round.record.set_round(number);
+  round.record.set_started_us(NowMicros());
+  if (number > run.record.newest_round()) {
+    run.record.set_newest_round(number);
+    PutRun(run);
+  }
+  EnterPhase(run, round, number == 0 ? v1::ROUND_PHASE_EVALUATE : v1::ROUND_PHASE_SAMPLE);
+}
+
+void Core::Impl::RestorePlan(Run& run, Round& round) {
+  const v1::RunSpec& spec = run.record.spec();
+  if (Ended(round.record.phase())) return;
+  if (round.record.round() > 0) {
+    round.plan[v1::PURPOSE_TRAINING] =
+        TrainingSamples(spec, run.record.train_prompt_count(), round.record.round());
+  }
+  round.plan[v1::PURPOSE_EVALUATION] = EvaluationSamples(spec, run.record.evaluation_prompt_count());
+}
+
+void Core::Impl::AddSampleTasks(Run& run, Round& round, v1::Purpose purpose) {
+  uint32_t chunks = ChunkCount(round.plan.at(purpose).size(), run.record.spec().sampling().chunk());
+  for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
+    AddTask(run, round, {run.id(), round.record.round(), v1::TASK_KIND_GENERATE, purpose, chunk});
+    AddTask(run, round, {run.id(), round.record.round(), v1::TASK_KIND_SCORE, purpose, chunk});
+  }
+}
+
+void Core::Impl::AddTask(Run& run, Round& round, const TaskId& id) {
+  Task task;
+  *task.record.mutable_key() = id.ToKey();
+  task.record.set_state(v1::TASK_STATE_PENDING);
+  PutTask(task);
+  IndexTask(run, round, std::move(task));
+  RefreshReady(run, round, round.tasks.at(id));
+}
+
+void Core::Impl::IndexTask(Run& run, Round& round, Task task) {
+  TaskId id = TaskId::From(task.record.key());
+  TaskGroup& group = round.groups[{id.kind, id.purpose}];
+  ++group.total;
+  v1::TaskState state = task.record.state();
+  group.done += state == v1::TASK_STATE_DONE;
+  group.failed += state == v1::TASK_STATE_FAILED;
+  group.leased += state == v1::TASK_STATE_LEASED || state == v1::TASK_STATE_UNKNOWN;
+  round.tasks[id] = std::move(task);
+}
+
+bool Core::Impl::AllDone(const Round& round, v1::TaskKind kind, v1::Purpose purpose) const {
+  auto group = round.groups.find({kind, purpose});
+  return group != round.groups.end() && group->second.done == group->second.total;
+}
+
+void Core::Impl::Advance(Run& run) {
+  bool moved = true;
+  while (moved && !run.ended()) {
+    moved = false;
+    // Indices, not iterators: a round that ends its training plans the next one.
+    for (uint32_t number = 0; number <= run.record.newest_round() && !run.ended(); ++number) {
+      auto round = run.rounds.find(number);
+      if (round != run.rounds.end() && AdvanceRound(run, round->second)) moved = true;
+    }
+  }
+}
+
+bool Core::Impl::AdvanceRound(Run& run, Round& round) {
+  const v1::RunSpec& spec = run.record.spec();
+  v1::RoundPhase phase = round.record.phase();
+  v1::RoundPhase next = NextPhase(spec, round.record.round(), phase);
+  switch (phase) {
+    case v1::ROUND_PHASE_SAMPLE:
+      if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_TRAINING)) return false;
+      if (next == v1::ROUND_PHASE_REFERENCE) break;
+      if (!Select(run, round)) return true;
+      break;
+    case v1::ROUND_PHASE_REFERENCE:
+      if (!AllDone(round, v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING)) return false;
+      if (!Select(run, round)) return true;
+      break;
+    case v1::ROUND_PHASE_WEIGHT:
+      if (!AllDone(round, v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING)) return false;
+      break;
+    case v1::ROUND_PHASE_TRAIN:
+      if (!AllDone(round, v1::TASK_KIND_TRAIN, v1::PURPOSE_TRAINING)) return false;
+      break;
+    case v1::ROUND_PHASE_EVALUATE:
+      return AdvanceEvaluation(run, round);
+    default:
+      return false;
+  }
+  EnterPhase(run, round, next);
+  return true;
+}
+
+void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
+  uint32_t number = round.record.round();
+  if (phase == v1::ROUND_PHASE_TRAIN) Weigh(run, round);
+  round.record.set_phase(phase);
+  PutRound(round);
+  Log(run.id(), number, "", PhaseSentence(number, phase));
+  TaskId task{run.id(), number, v1::TASK_KIND_UNSPECIFIED, v1::PURPOSE_TRAINING, 0};
+  switch (phase) {
+    case v1::ROUND_PHASE_SAMPLE:
+      RestorePlan(run, round);
+      AddSampleTasks(run, round, v1::PURPOSE_TRAINING);
+      break;
+    case v1::ROUND_PHASE_REFERENCE:
+      task.kind = v1::TASK_KIND_FIT_REFERENCE;
+      AddTask(run, round, task);
+      break;
+    case v1::ROUND_PHASE_WEIGHT:
+      task.kind = v1::TASK_KIND_WEIGHT;
+      for (; task.index < ChunkCount(round.record.selection().selected(), kWeightBlock); ++task.index) {
+        AddTask(run, round, task);
+      }
+      break;
+    case v1::ROUND_PHASE_TRAIN:
+      task.kind = v1::TASK_KIND_TRAIN;
+      AddTask(run, round, task);
+      break;
+    case v1::ROUND_PHASE_EVALUATE:
+      RestorePlan(run, round);
+      ForgetSamples(run, round, v1::PURPOSE_TRAINING);
+      AddSampleTasks(run, round, v1::PURPOSE_EVALUATION);
+      if (number > 0 && number < run.record.spec().rounds()) PlanRound(run, number + 1);
+      break;
+    default:
+      break;
+  }
+}
+
+bool Core::Impl::Select(Run& run, Round& round) {
+  const v1::RunSpec& spec = run.record.spec();
+  auto& samples = round.samples[v1::PURPOSE_TRAINING];
+  std::vector<v1::SampleRecord> list = InIndexOrder(samples);
+  if (run.record.statistics().empty()) {
+    for (auto& [name, statistics] : ScoreStatistics(list, ScorersFor(spec, v1::PURPOSE_TRAINING))) {
+      (*run.record.mutable_statistics())[name] = statistics;
+    }
+    PutRun(run);
+  }
+  StatisticsMap statistics(run.record.statistics().begin(), run.record.statistics().end());
+  list = SelectSamples(spec, statistics, std::move(list));
+  *round.record.mutable_selection() = SummarizeSelection(spec, list);
+  for (v1::SampleRecord& sample : list) samples[sample.index()] = std::move(sample);
+  PutSamples(round, v1::PURPOSE_TRAINING);
+  PutRound(round);
+  if (round.record.selection().selected() > 0) return true;
+  EndRun(run, v1::RUN_STATE_FAILED,
+         absl::StrCat("round ", round.record.round(), " has nothing to train on: the gate refused all ",
+                      round.record.selection().samples(), " samples"));
+  return false;
+}
+
+void Core::Impl::Weigh(Run& run, Round& round) {
+  auto& samples = round.samples.at(v1::PURPOSE_TRAINING);
+  std::vector<WeightInput> inputs;
+  std::vector<v1::SampleRecord*> selected;
+  double distance = 0;
+  for (auto& [index, sample] : samples) {
+    if (!sample.selected()) continue;
+    inputs.push_back({sample.prompt_id(), sample.reward(), sample.distance()});
+    selected.push_back(&sample);
+    distance += sample.distance();
+  }
+  SampleWeights weights = ComputeWeights(run.record.spec().weights(), inputs);
+  for (size_t i = 0; i < selected.size(); ++i) selected[i]->set_weight(weights.weights[i]);
+  v1::SelectionSummary& summary = *round.record.mutable_selection();
+  summary.set_effective_sample_size(weights.effective_sample_size);
+  summary.set_clipped_share(weights.clipped_share);
+  summary.set_distance_mean(distance / static_cast<double>(selected.size()));
+  PutSamples(round, v1::PURPOSE_TRAINING);
+  std::string manifest = TrainingManifest(run, round.record.round());
+  round.record.set_manifest(Sha256Hex(manifest));
+  artifacts_.push_back(std::move(manifest));
+}
+
+bool Core::Impl::AdvanceEvaluation(Run& run, Round& round) {
+  uint32_t number = round.record.round();
+  if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_EVALUATION)) return false;
+  if (round.record.evaluation_features().empty()) SummarizeEvaluation(run, round);
+  if (round.groups.count({v1::TASK_KIND_MEASURE, v1::PURPOSE_EVALUATION}) == 0) {
+    // Compared with round 0's features, which have to be there.
+    if (run.rounds.at(0).record.evaluation_features().empty()) return false;
+    AddTask(run, round, {run.id(), number, v1::TASK_KIND_MEASURE, v1::PURPOSE_EVALUATION, 0});
+    return true;
+  }
+  if (!AllDone(round, v1::TASK_KIND_MEASURE, v1::PURPOSE_EVALUATION)) return false;
+  FinishRound(run, round);
+  return true;
+}
+
+void Core::Impl::SummarizeEvaluation(Run& run, Round& round) {
+  const auto& samples = round.samples.at(v1::PURPOSE_EVALUATION);
+  v1::EvaluationSummary& summary = *round.record.mutable_evaluation();
+  std::vector<std::string> scorers = ScorersFor(run.record.spec(), v1::PURPOSE_EVALUATION);
+  for (auto& [name, statistics] : ScoreStatistics(InIndexOrder(samples), scorers)) {
+    (*summary.mutable_scores())[name] = statistics;
+  }
+  summary.set_samples(samples.size());
+  for (const auto& [index, sample] : samples) {
+    if (sample.row() == 0) round.record.add_evaluation_features(sample.features());
+  }
+  PutRound(round);
+}
+
+void Core::Impl::FinishRound(Run& run, Round& round) {
+  round.record.mutable_evaluation()->set_complete(true);
+  round.record.set_phase(v1::ROUND_PHASE_DONE);
+  round.record.set_ended_us(NowMicros());
+  PutRound(round);
+  Log(run.id(), round.record.round(), "", PhaseSentence(round.record.round(), v1::ROUND_PHASE_DONE));
+  ForgetSamples(run, round, v1::PURPOSE_EVALUATION);
+  round.plan.clear();
+  // A worker may still repeat the completion of this round's last task, not of the round before.
+  if (round.record.round() > 0) ForgetTasks(run.rounds.at(round.record.round() - 1));
+  JudgeRun(run);
+}
+
+void Core::Impl::ForgetSamples(Run& run, Round& round, v1::Purpose purpose) {
+  auto samples = round.samples.find(purpose);
+  if (samples == round.samples.end()) return;
+  SamplesNeeded needed = NeededSamples(run.record.spec(), round.record.phase(), purpose);
+  if (needed == SamplesNeeded::kNone) round.samples.erase(samples);
+  if (needed != SamplesNeeded::kSelected) return;
+  for (auto sample = samples->second.begin(); sample != samples->second.end();) {
+    sample = sample->second.selected() ? std::next(sample) : samples->second.erase(sample);
+  }
+}
+
+void Core::Impl::ForgetTasks(Round& round) {
+  if (!Ended(round.record.phase())) return;
+  for (const auto& [id, task] : round.tasks) Delete(Table::kTasks, TaskRowKey(id));
+  round.tasks.clear();
+  round.groups.clear();
+}
+
+void Core::Impl::JudgeRun(Run& run) {
+  std::vector<v1::EvaluationSummary> evaluated;
+  for (const auto& [number, round] : run.rounds) {
+    if (!round.record.evaluation().complete()) break;
+    evaluated.push_back(round.record.evaluation());
+  }
+  if (evaluated.empty()) return;
+  RoundJudgement judgement = JudgeRounds(run.record.spec(), evaluated);
+  run.best_score = judgement.best_score;
+  if (run.record.best_round() != judgement.best_round) {
+    run.record.set_best_round(judgement.best_round);
+    PutRun(run);
+  }
+  if (run.ended()) return;
+  bool all = evaluated.size() > run.record.spec().rounds();
+  if (all || judgement.stop) EndRun(run, v1::RUN_STATE_SUCCEEDED, judgement.reason);
+}
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,198 @@
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/protocol.h"
+#include "common/base/status_macros.h"
+#include "coordinator/state/core_impl.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+bool IsWorkerName(const std::string& name) {
+  return !name.empty() && name.size() <= 63 && std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+  });
+}
+
+absl::Status Replaced(const std::string& name) {
+  return absl::AbortedError(absl::StrCat("FENCED: a newer process registered as worker ", name));
+}
+
+}  // namespace
+
+absl::StatusOr<Worker*> Core::Impl::CallingWorker(const std::string& name, uint64_t incarnation) {
+  auto found = workers_.find(name);
+  if (found == workers_.end()) return absl::NotFoundError(absl::StrCat("worker is not registered: ", name));
+  Worker& worker = found->second;
+  if (incarnation < worker.record.incarnation()) return Replaced(name);
+  if (incarnation > worker.record.incarnation() || worker.record.state() == v1::WORKER_STATE_LOST) {
+    return absl::NotFoundError(absl::StrCat("worker has to register again: ", name));
+  }
+  worker.seen = std::max(worker.seen, now_);
+  return &worker;
+}
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) {
+  const std::string method = v1::RegisterRequest::descriptor()->name();
+  if (request.protocol_version() != kProtocolVersion) {
+    return absl::FailedPreconditionError(absl::StrCat("worker ", request.name(), " speaks protocol version ",
+                                                      request.protocol_version(),
+                                                      "; this coordinator speaks ", kProtocolVersion));
+  }
+  if (!IsWorkerName(request.name())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("name has to match [A-Za-z0-9._-]{1,63}: \"", request.name().substr(0, 80), "\""));
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
+  v1::RegisterResponse response;
+  if (known != nullptr) {
+    response.ParseFromString(known->response());
+    return response;
+  }
+  Worker& worker = workers_[request.name()];
+  uint64_t current = worker.record.incarnation();
+  if (request.incarnation() != 0 && request.incarnation() < current && worker.alive()) {
+    return Replaced(request.name());
+  }
+  bool same_process = request.incarnation() != 0 && request.incarnation() == current && worker.alive();
+  if (!same_process) {
+    ReplaceProcess(worker);
+    worker.record.set_name(request.name());
+    worker.record.set_incarnation(meta_.next_incarnation());
+    meta_.set_next_incarnation(meta_.next_incarnation() + 1);
+    worker.record.set_state(v1::WORKER_STATE_ACTIVE);
+    worker.record.set_registered_us(NowMicros());
+    worker.record.clear_drain_deadline_us();
+    worker.record.clear_drain_reason();
+    Log(0, 0, request.name(),
+        absl::StrCat("worker ", request.name(), " joined as incarnation ", worker.record.incarnation()));
+  }
+  *worker.record.mutable_capabilities() = request.capabilities();
+  worker.seen = now_;
+  PutWorker(worker);
+  Put(Table::kMeta, std::string(kMetaKey), meta_);
+  work_appeared_ = true;
+
+  response.set_incarnation(worker.record.incarnation());
+  response.set_cluster_id(meta_.cluster_id());
+  response.set_lease_ttl_ms(absl::ToInt64Milliseconds(options_.lease_ttl));
+  for (uint64_t token : Renew(worker, request.held())) response.add_dropped_tokens(token);
+  v1::RequestRecord record;
+  record.set_method(method);
+  record.set_response(response.SerializeAsString());
+  RememberRequest(request.request_id(), std::move(record));
+  return response;
+}
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::HeartbeatRequest& request) {
+  RSIDIFF_ASSIGN_OR_RETURN(Worker * worker, CallingWorker(request.worker(), request.incarnation()));
+  v1::HeartbeatResponse response;
+  for (uint64_t token : Renew(*worker, request.held())) response.add_dropped_tokens(token);
+  for (const v1::HeldLease& held : request.held()) {
+    if (MustRegroup(held.token())) response.add_regroup_tokens(held.token());
+  }
+  response.set_draining(worker->record.state() != v1::WORKER_STATE_ACTIVE);
+  response.set_drain_deadline_us(worker->record.drain_deadline_us());
+  response.set_lease_ttl_ms(absl::ToInt64Milliseconds(options_.lease_ttl));
+  return response;
+}
+
+std::vector<uint64_t> Core::Impl::Renew(Worker& worker,
+                                        const google::protobuf::RepeatedPtrField<v1::HeldLease>& held) {
+  std::vector<uint64_t> dropped;
+  for (const v1::HeldLease& claim : held) {
+    Lease* lease = ValidLease(claim.token(), TaskId::From(claim.task()), worker);
+    if (lease == nullptr) {
+      dropped.push_back(claim.token());
+      continue;
+    }
+    if (lease->unknown) Reassert(*lease);
+    lease->deadline = std::max(lease->deadline, now_ + options_.lease_ttl);
+    lease->step = std::max(lease->step, claim.step());
+    if (claim.step() > 0) lease->loss = claim.loss();
+  }
+  return dropped;
+}
+
+absl::StatusOr<Response> Core::Impl::Handle(const v1::DrainWorkerRequest& request) {
+  const std::string method = v1::DrainWorkerRequest::descriptor()->name();
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
+  auto found = workers_.find(request.name());
+  if (found == workers_.end()) return absl::NotFoundError(absl::StrCat("no such worker: ", request.name()));
+  Worker& worker = found->second;
+  if (known == nullptr && worker.alive()) {
+    worker.record.set_state(v1::WORKER_STATE_DRAINING);
+    worker.record.set_drain_reason(request.reason());
+    worker.record.set_drain_deadline_us(
+        request.deadline_seconds() == 0
+            ? 0
+            : absl::ToUnixMicros(now_ + absl::Seconds(request.deadline_seconds())));
+    PutWorker(worker);
+    Log(0, 0, request.name(), absl::StrCat("worker ", request.name(), " drains: ", request.reason()));
+    FinishDrain(worker);
+    v1::RequestRecord record;
+    record.set_method(method);
+    RememberRequest(request.request_id(), std::move(record));
+  }
+  v1::DrainWorkerResponse response;
+  *response.mutable_worker() = Describe(worker);
+  return response;
+}
+
+void Core::Impl::ReplaceProcess(Worker& worker) {
+  for (uint64_t token : std::set<uint64_t>(worker.tokens)) {
+    EndLease(token, LeaseEnd::kLost, "the worker's process was replaced");
+  }
+  for (auto poll = lease_polls_.begin(); poll != lease_polls_.end();) {
+    if (poll->request.worker() != worker.record.name()) {
+      ++poll;
+      continue;
+    }
+    for (uint64_t event : poll->events) Answer(event, Replaced(worker.record.name()));
+    poll = lease_polls_.erase(poll);
+  }
+}
+
+void Core::Impl::LoseWorker(Worker& worker) {
+  for (uint64_t token : std::set<uint64_t>(worker.tokens)) {
+    auto lease = leases_.find(token);
+    if (lease == leases_.end()) continue;  // went with the run that the one before failed
+    bool unknown = lease->second.unknown;
+    if (!unknown) ++statistics_.leases_expired;
+    EndLease(token, unknown ? LeaseEnd::kForgotten : LeaseEnd::kLost,
+             absl::StrCat("worker ", worker.record.name(), " was not heard of any more"));
+  }
+  worker.record.set_state(v1::WORKER_STATE_LOST);
+  work_appeared_ = true;  // tasks that preferred it are for everybody now
+  PutWorker(worker);
+  Log(0, 0, worker.record.name(), absl::StrCat("worker ", worker.record.name(), " was lost"));
+}
+
+void Core::Impl::FinishDrain(Worker& worker) {
+  if (worker.record.state() != v1::WORKER_STATE_DRAINING || !worker.tokens.empty()) return;
+  worker.record.set_state(v1::WORKER_STATE_DRAINED);
+  PutWorker(worker);
+  Log(0, 0, worker.record.name(), absl::StrCat("worker ", worker.record.name(), " is drained"));
+}
+
+void Core::Impl::ExpireWorkers() {
+  for (auto& [name, worker] : workers_) {
+    if (worker.record.state() == v1::WORKER_STATE_DRAINING && worker.record.drain_deadline_us() > 0 &&
+        worker.record.drain_deadline_us() <= NowMicros()) {
+      for (uint64_t token : std::set<uint64_t>(worker.tokens)) {
+        EndLease(token, LeaseEnd::kReturned, "the worker's drain deadline passed");
+      }
+      FinishDrain(worker);
+    }
+    if (worker.alive() && worker.seen + options_.lease_ttl <= now_) LoseWorker(worker);
+  }
+}
+
+uint32_t Core::Impl::ActiveWorkers() const {
+  uint32_t count = 0;
+  for (const auto& [name, worker] : workers_) count += worker.record.state() == v1::WORKER_STATE_ACTIVE;
+  return count;
+}
+
+}  // namespace rsidiff::coordinator
