@@ -26,7 +26,9 @@ target_compile_options(rsidiff_torch INTERFACE
 file(GLOB torch_cuda_library "${torch_folder}/lib/libtorch_cuda.so")
 target_compile_definitions(rsidiff_torch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
 target_link_directories(rsidiff_torch INTERFACE "${torch_folder}/lib")
-target_link_libraries(rsidiff_torch INTERFACE c10)
+# The C++ library first: libtorch.so exports copies of std::filesystem functions of another build, which crash
+# (remove_all calls through a null pointer) when a binary binds to them.
+target_link_libraries(rsidiff_torch INTERFACE stdc++ c10)
 if(torch_cuda_library)
   # Nothing of ours names a symbol of libtorch_cuda in every binary, yet it has to be loaded for CUDA to register.
   target_compile_definitions(rsidiff_torch INTERFACE USE_CUDA USE_C10D_NCCL)
