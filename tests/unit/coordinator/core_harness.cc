@@ -1,0 +1,174 @@
+#include "tests/unit/coordinator/core_harness.h"
+
+#include <gtest/gtest.h>
+
+#include "common/base/digest.h"
+#include "common/base/protocol.h"
+#include "tests/unit/coordinator/fake_results.h"
+
+namespace rsidiff::coordinator {
+
+std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::string>& disk) {
+  std::vector<Row> rows;
+  for (const auto& [where, value] : disk) {
+    if (where.first == Table::kEvents) continue;
+    if (where.first == Table::kSamples) {
+      KeyReader key(where.second);
+      uint64_t run_id = key.Take(8);
+      uint32_t round_number = static_cast<uint32_t>(key.Take(4));
+      auto purpose = static_cast<v1::Purpose>(key.Take(1));
+      v1::RunRecord run;
+      v1::RoundRecord round;
+      v1::SampleRecord sample;
+      run.ParseFromString(disk.at({Table::kRuns, RunKey(run_id)}));
+      round.ParseFromString(disk.at({Table::kRounds, RoundKey(run_id, round_number)}));
+      sample.ParseFromString(value);
+      SamplesNeeded needed = NeededSamples(run.spec(), round.phase(), purpose);
+      if (needed == SamplesNeeded::kNone || (needed == SamplesNeeded::kSelected && !sample.selected()))
+        continue;
+    }
+    rows.push_back({where.first, where.second, value});
+  }
+  return rows;
+}
+
+CoreHarness::CoreHarness() {
+  Restart();
+}
+
+void CoreHarness::Fail(const std::string& message) {
+  ADD_FAILURE() << message;
+}
+
+void CoreHarness::Commit(StepResult result) {
+  for (std::string& artifact : result.artifacts) artifacts_[Sha256Hex(artifact)] = artifact;
+  for (RowWrite& row : result.rows) {
+    if (row.value.has_value()) {
+      disk_[{row.table, row.key}] = *row.value;
+    } else {
+      disk_.erase({row.table, row.key});
+    }
+  }
+  for (Reply& reply : result.replies) answers_.emplace(reply.id, std::move(reply.response));
+}
+
+void CoreHarness::Restart() {
+  std::vector<Row> rows;
+  for (const auto& [where, value] : disk_) rows.push_back({where.first, where.second, value});
+  CoreOptions options;
+  options.cluster_id = "test-cluster";
+  auto recovered = Core::Recover(options, std::move(rows), now_);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  core_ = std::move(recovered->first);
+  Commit(std::move(recovered->second));
+}
+
+std::optional<absl::StatusOr<Response>> CoreHarness::Call(Request request) {
+  uint64_t id = next_id_++;
+  Commit(core_->Step(now_, {id, std::move(request)}));
+  auto answer = answers_.find(id);
+  if (answer == answers_.end()) return std::nullopt;
+  return answer->second;
+}
+
+absl::Status CoreHarness::Error(Request request) {
+  auto answer = Call(std::move(request));
+  if (!answer.has_value()) return absl::UnknownError("no answer");
+  return answer->status();
+}
+
+void CoreHarness::Pass(absl::Duration duration) {
+  absl::Time end = now_ + duration;
+  while (core_->NextTimer() <= end) {
+    absl::Time due = std::max(now_, core_->NextTimer());
+    bool stuck = due == now_ && core_->NextTimer() < now_;
+    now_ = due;
+    Commit(core_->Step(now_, {0, Tick()}));
+    ASSERT_FALSE(stuck && core_->NextTimer() < now_) << "a timer is due and nothing happens";
+  }
+  now_ = end;
+  Commit(core_->Step(now_, {0, Tick()}));
+}
+
+bool CoreHarness::MemoryEqualsDisk() const {
+  std::vector<Row> memory = core_->Dump();
+  std::vector<Row> disk = NeededRows(disk_);
+  bool equal = memory.size() == disk.size();
+  for (size_t i = 0; equal && i < memory.size(); ++i) {
+    equal =
+        memory[i].table == disk[i].table && memory[i].key == disk[i].key && memory[i].value == disk[i].value;
+  }
+  return equal;
+}
+
+uint64_t CoreHarness::Register(const std::string& name) {
+  v1::RegisterRequest request;
+  request.set_request_id(RequestId());
+  request.set_name(name);
+  request.set_protocol_version(kProtocolVersion);
+  return Ok<v1::RegisterResponse>(request).incarnation();
+}
+
+std::vector<v1::Grant> CoreHarness::Lease(const std::string& name, uint64_t incarnation, uint32_t max_tasks) {
+  v1::LeaseRequest request;
+  request.set_request_id(RequestId());
+  request.set_worker(name);
+  request.set_incarnation(incarnation);
+  request.set_max_tasks(max_tasks);
+  v1::LeaseResponse response = Ok<v1::LeaseResponse>(request);
+  return {response.grants().begin(), response.grants().end()};
+}
+
+v1::CompleteRequest CoreHarness::Completion(const std::string& name, uint64_t incarnation,
+                                            const v1::Grant& grant) {
+  v1::CompleteRequest request;
+  request.set_request_id(RequestId());
+  request.set_worker(name);
+  request.set_incarnation(incarnation);
+  *request.mutable_task() = grant.task();
+  request.set_token(grant.token());
+  *request.mutable_result() = FakeResult(grant.payload());
+  return request;
+}
+
+v1::HeartbeatResponse CoreHarness::Heartbeat(const std::string& name, uint64_t incarnation,
+                                             const std::vector<v1::Grant>& held) {
+  v1::HeartbeatRequest request;
+  request.set_worker(name);
+  request.set_incarnation(incarnation);
+  for (const v1::Grant& grant : held) {
+    v1::HeldLease* lease = request.add_held();
+    lease->set_token(grant.token());
+    *lease->mutable_task() = grant.task();
+  }
+  return Ok<v1::HeartbeatResponse>(request);
+}
+
+v1::JoinTrainingRequest CoreHarness::Join(const std::string& name, uint64_t incarnation,
+                                          const v1::Grant& grant) {
+  v1::JoinTrainingRequest request;
+  request.set_request_id(RequestId());
+  request.set_worker(name);
+  request.set_incarnation(incarnation);
+  *request.mutable_task() = grant.task();
+  request.set_token(grant.token());
+  request.set_store_address(name + ":1000");
+  request.set_wait_ms(20'000);
+  return request;
+}
+
+std::vector<v1::TaskKey> CoreHarness::Work(const std::string& name, uint64_t incarnation) {
+  std::vector<v1::TaskKey> done;
+  while (true) {
+    std::vector<v1::Grant> grants = Lease(name, incarnation);
+    if (grants.empty()) return done;
+    if (grants[0].task().kind() == v1::TASK_KIND_TRAIN) {
+      v1::JoinTrainingResponse joined = Ok<v1::JoinTrainingResponse>(Join(name, incarnation, grants[0]));
+      EXPECT_TRUE(joined.formed());
+    }
+    Ok<v1::CompleteResponse>(Completion(name, incarnation, grants[0]));
+    done.push_back(grants[0].task());
+  }
+}
+
+}  // namespace rsidiff::coordinator
