@@ -101,6 +101,11 @@ void CheckSizes(JsonConfig& json, const UNet2DConfig& config) {
 absl::StatusOr<UNet2DConfig> ParseUNet2DConfig(JsonConfig json) {
   UNet2DConfig config;
   RefuseOtherModels(json);
+  for (const char* key : {"block_out_channels", "cross_attention_dim", "down_block_types", "layers_per_block",
+                          "norm_num_groups", "up_block_types"}) {
+    // Elsewhere null means the default; here it would ask diffusers for another model, or for none.
+    if (json.Contains(key) && !json.Has(key)) json.AddProblem(absl::StrCat(key, " must not be null"));
+  }
   config.in_channels = json.Int("in_channels", 4);
   config.out_channels = json.Int("out_channels", 4);
   config.sample_size = json.SquareSize("sample_size");
