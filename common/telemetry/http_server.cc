@@ -134,7 +134,7 @@ class HttpServer::Impl {
   void Register(const HttpRoute& route) {
     server_.Get(EscapeRegex(route.path),
                 [handler = route.handler](const httplib::Request& request, httplib::Response& response) {
-                  HttpRequest own{request.path, {}};
+                  HttpRequest own{request.path, request.get_header_value("Host"), {}};
                   for (const auto& [name, value] : request.params) own.parameters.emplace(name, value);
                   HttpResponse answer = handler(own);
                   response.status = answer.status;

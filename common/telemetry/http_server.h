@@ -15,6 +15,7 @@ class MetricsPage;
 
 struct HttpRequest {
   std::string path;
+  std::string host;  // HOST:PORT as the caller knows this server; empty when it does not say
   std::map<std::string, std::string> parameters;  // of the query; of equal names the first
 };
 

@@ -28,7 +28,7 @@ class SampleStream final : public grpc::ServerWriteReactor<v1::ListSamplesRespon
   // In the pool.
   void WritePage() {
     if (!reader_) {
-      absl::StatusOr<SampleReader> reader = SampleReader::Open(parts_.read, request_);
+      absl::StatusOr<SampleReader> reader = SampleReader::Open(parts_.database, request_);
       if (!reader.ok()) return Close(reader.status());
       reader_.emplace(*std::move(reader));
     }
@@ -129,7 +129,7 @@ grpc::ServerUnaryReactor* ControlServiceAdapter::ListEvents(grpc::CallbackServer
   };
   // Request and response live until Finish.
   bool queued = parts_.io->Submit([this, request, response, finish] {
-    absl::StatusOr<v1::ListEventsResponse> events = coordinator::ListEvents(parts_.read, *request);
+    absl::StatusOr<v1::ListEventsResponse> events = coordinator::ListEvents(*parts_.database, *request);
     if (events.ok()) *response = *std::move(events);
     finish(events.status());
   });

@@ -16,7 +16,7 @@ class ControlServiceAdapter final : public v1::ControlService::CallbackService {
     CoreLoop* loop;
     IoPool* io;
     ServiceMetrics* metrics;
-    ReadRows read;
+    const Database* database;
   };
   /// The parts outlive the adapter.
   explicit ControlServiceAdapter(Parts parts) : parts_(std::move(parts)) {}

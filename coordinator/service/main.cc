@@ -1,0 +1,132 @@
+// rsidiff-coordinator: owns runs, rounds, tasks and workers; serves the API, metrics and discovery.
+#include <grpc/support/log.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <ctime>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/telemetry/log.h"
+#include "coordinator/service/coordinator.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr char kFooter[] = R"(
+Examples:
+  rsidiff-coordinator --data /var/lib/rsidiff
+      serves on 127.0.0.1:7070 (gRPC) and 127.0.0.1:7071 (HTTP), artifacts in /var/lib/rsidiff/artifacts
+  rsidiff-coordinator --data /var/lib/rsidiff --listen 0.0.0.0:7070 --http 0.0.0.0:7071 --artifacts /mnt/shared
+      serves a cluster whose workers see /mnt/shared
+  rsidiff-coordinator --data run --listen 127.0.0.1:0 --http 127.0.0.1:0
+      takes free ports; run/coordinator.json tells them
+
+HTTP: /metrics /healthz /readyz /sd (targets for Prometheus)
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 could not start, or could not write its data; 2 wrong usage)";
+
+struct Arguments {
+  CoordinatorOptions coordinator;
+  double lease_ttl_seconds = 15;
+  std::string log_format = "text";
+  std::string log_level = "info";
+};
+
+void AddOptions(CLI::App& app, Arguments& arguments) {
+  app.footer(kFooter);
+  app.set_version_flag("--version", RSIDIFF_VERSION);
+  app.add_option("--data", arguments.coordinator.data,
+                 "Folder of the coordinator's state; made if it is not there")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--listen", arguments.coordinator.grpc_address, "gRPC address; port 0 takes a free one")
+      ->capture_default_str()
+      ->type_name("HOST:PORT");
+  app.add_option("--http", arguments.coordinator.http_address, "HTTP address; port 0 takes a free one")
+      ->capture_default_str()
+      ->type_name("HOST:PORT");
+  app.add_option(
+         "--artifacts", arguments.coordinator.artifacts,
+         "Folder of the artifacts; workers that see it read and write it directly (default DATA/artifacts)")
+      ->type_name("DIR");
+  app.add_option("--lease-ttl", arguments.lease_ttl_seconds,
+                 "Seconds after which a worker that is not heard of loses its tasks")
+      ->check(CLI::Range(1.0, 3600.0))
+      ->capture_default_str()
+      ->type_name("SECONDS");
+  app.add_option("--log-format", arguments.log_format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--log-level", arguments.log_level, "Least level that is logged")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+}
+
+void LogFromGrpc(gpr_log_func_args* entry) {
+  if (entry->severity == GPR_LOG_SEVERITY_ERROR) LogDebug(absl::StrCat("grpc: ", entry->message));
+}
+
+// Waits for SIGTERM or SIGINT, which are blocked in every thread, or for the coordinator's own end.
+void WaitForEnd(const Coordinator& coordinator, const sigset_t& signals) {
+  const timespec poll = {0, 200'000'000};
+  while (coordinator.failure().ok()) {
+    int signal = sigtimedwait(&signals, nullptr, &poll);
+    if (signal > 0) {
+      LogInfo(absl::StrCat("stopping on signal ", signal));
+      break;
+    }
+  }
+  // A second signal ends the process at once.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+}
+
+int Fail(const absl::Status& status) {
+  LogError(status.message());
+  return 1;
+}
+
+int Serve(const CoordinatorOptions& options) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // writing past a size limit is an error to report, not a reason to die
+
+  absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(options);
+  if (!coordinator.ok()) return Fail(coordinator.status());
+  std::printf("serving gRPC on %s, HTTP on http://%s\n", (*coordinator)->grpc_address().c_str(),
+              (*coordinator)->http_address().c_str());
+  std::fflush(stdout);
+  WaitForEnd(**coordinator, signals);
+  (*coordinator)->Stop();
+  return (*coordinator)->failure().ok() ? 0 : 1;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Coordinates self-evolution runs over any number of workers.", "rsidiff-coordinator");
+  Arguments arguments;
+  arguments.coordinator.grpc_address = "127.0.0.1:7070";
+  arguments.coordinator.http_address = "127.0.0.1:7071";
+  AddOptions(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  arguments.coordinator.lease_ttl = absl::Seconds(arguments.lease_ttl_seconds);
+  // CLI11 has checked both names.
+  ConfigureLog({*ParseLogFormat(arguments.log_format), *ParseLogLevel(arguments.log_level)});
+  gpr_set_log_function(LogFromGrpc);
+  return Serve(arguments.coordinator);
+}
+
+}  // namespace
+}  // namespace rsidiff::coordinator
+
+int main(int argc, char** argv) {
+  return rsidiff::coordinator::Main(argc, argv);
+}
