@@ -1,0 +1,114 @@
+"""`rsidiff-worker finetune` as a user runs it: what it writes, resumes and refuses."""
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+torch.set_num_threads(1)
+WORKER = Path(os.environ["RSIDIFF_BIN"]) / "rsidiff-worker"
+SHAPES = Path(os.environ["RSIDIFF_SOURCE"]) / "deploy/examples/shapes/base"
+
+
+def finetune(manifest, out, *options, code=0):
+    args = [WORKER, "finetune", "--model", SHAPES, "--manifest", manifest, "--out", out, "--batch", "4", "--lr", "1e-4",
+            "--seed", "3", *options]
+    done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Two pictures and two rows of latents."""
+    pipe = StableDiffusionPipeline.from_pretrained(SHAPES, safety_checker=None)
+    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    torch.manual_seed(0)
+    for i in range(2):
+        Image.fromarray((torch.rand(side, side, 3) * 255).byte().numpy()).save(tmp_path / f"{i}.png")
+    size = pipe.unet.config.sample_size
+    save_file({"latents": torch.randn(3, 4, size, size)}, tmp_path / "latents.safetensors")
+    lines = [
+        {"prompt": "a red circle", "file": "0.png", "index": 0, "seed": 5},
+        {"prompt": "a blue square", "file": "1.png", "weight": 0.5},
+        {"prompt": "a red circle", "latent": "latents.safetensors", "row": 0, "weight": 1.5},
+        {"prompt": "a green triangle", "latent": "latents.safetensors", "row": 2, "replay": True},
+    ]
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def losses(out):
+    return [json.loads(line) for line in (out / "losses.jsonl").read_text().splitlines()]
+
+
+def test_full_model_loads_in_diffusers_and_resume_changes_nothing(tmp_path, manifest):
+    finetune(manifest, tmp_path / "whole", "--steps", 6, "--ema", 0.9)
+    log = losses(tmp_path / "whole")
+    assert [line["step"] for line in log] == [1, 2, 3, 4, 5, 6]
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "whole", safety_checker=None)
+    base = load_file(SHAPES / "unet/diffusion_pytorch_model.safetensors")
+    tuned = {n: p for n, p in pipe.unet.state_dict().items()}
+    assert tuned.keys() == base.keys()
+    assert any(not torch.equal(tuned[n], base[n]) for n in base)
+    assert all((tuned[n] - base[n]).abs().max() < 1e-2 for n in base)
+
+    # A training that was cut off after its checkpoint of step 4: the state of that step, a longer log.
+    part = tmp_path / "part"
+    finetune(manifest, part, "--steps", 4, "--ema", 0.9)
+    shutil.copy(tmp_path / "whole/losses.jsonl", part / "losses.jsonl")
+    finetune(manifest, part, "--steps", 6, "--ema", 0.9, "--resume")
+    assert losses(part) == log
+    again = load_file(part / "unet/diffusion_pytorch_model.safetensors")
+    whole = load_file(tmp_path / "whole/unet/diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(again[n], whole[n]) for n in whole)
+
+
+def test_adapter_loads_in_diffusers(tmp_path, manifest):
+    out = tmp_path / "adapter"
+    finetune(manifest, out, "--steps", 3, "--lora-rank", 2, "--lora-alpha", 4)
+    pipe = StableDiffusionPipeline.from_pretrained(SHAPES, safety_checker=None)
+    pipe.load_lora_weights(out, weight_name="pytorch_lora_weights.safetensors")
+    config = next(iter(pipe.unet.peft_config.values()))
+    assert (config.r, config.lora_alpha) == (2, 4)
+    assert not (out / "unet").exists()
+
+
+def test_refuses_what_it_cannot_train_on(tmp_path, manifest):
+    out = tmp_path / "out"
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    assert f"{empty}: the manifest is empty" in finetune(empty, out, "--steps", 1, code=1).stderr
+
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt": "a", "latent": "latents.safetensors", "row": 9}\n')
+    error = finetune(broken, out, "--steps", 1, code=1).stderr
+    assert "broken.jsonl:1" in error and "no row 9" in error
+
+    (tmp_path / "torn.png").write_bytes((tmp_path / "0.png").read_bytes()[:100])
+    broken.write_text('{"prompt": "a", "file": "torn.png"}\n')
+    assert "torn.png" in finetune(broken, out, "--steps", 1, code=1).stderr
+    broken.write_text('{"prompt": "a", "file": "gone.png"}\n')
+    assert "gone.png" in finetune(broken, out, "--steps", 1, code=1).stderr
+    finetune(manifest, out, "--steps", 1, "--schedule", "sideways", code=2)
+    assert "nothing to resume" in finetune(manifest, out, "--steps", 1, "--resume", code=1).stderr
+
+
+def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path, manifest):
+    out = tmp_path / "diverged"
+    error = finetune(manifest, out, "--steps", 40, "--lr", 1e30, "--warmup", 2, "--checkpoint-every", 1,
+                     "--max-grad-norm", 0, code=1).stderr
+    assert "training step" in error and "not finite" in error
+    step = len(losses(out))
+    assert 0 < step < 40
+    kept = load_file(out / "training_state.safetensors")
+    assert all(torch.isfinite(t).all() for n, t in kept.items() if n.startswith("exp_avg/"))
+    # And it is not overwritten by accident.
+    assert "--resume" in finetune(manifest, out, "--steps", 1, code=1).stderr
