@@ -33,6 +33,8 @@ int main(int argc, char** argv) {
   app.footer("Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong command line.");
   rsidiff::worker::Invocation invocation;
   rsidiff::worker::AddGenerateCommand(app, invocation);
+  rsidiff::worker::AddFinetuneCommand(app, invocation);
+  rsidiff::worker::AddScoreCommand(app, invocation);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -17,5 +17,7 @@ struct Invocation {
 
 /// Each adds one sub-command to `app`, whose callback sets `invocation`. Both outlive the parsing.
 void AddGenerateCommand(CLI::App& app, Invocation& invocation);
+void AddFinetuneCommand(CLI::App& app, Invocation& invocation);
+void AddScoreCommand(CLI::App& app, Invocation& invocation);
 
 }  // namespace rsidiff::worker

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
-#include "worker/model/parameters.h"
+#include "worker/scorer/clip_score.h"
 #include "worker/tensor/json_config.h"
 #include "worker/tensor/safetensors.h"
 
@@ -106,15 +106,15 @@ absl::StatusOr<std::unique_ptr<AestheticScore>> AestheticScore::Load(
   if (std::filesystem::exists(folder / "config.json")) {
     RSIDIFF_RETURN_IF_ERROR(CheckConfig(folder / "config.json", feature_size, head.sizes));
   }
-  return std::unique_ptr<AestheticScore>(
-      new AestheticScore(std::move(images), head.affine.weight[0], head.affine.bias.item<double>()));
+  return std::unique_ptr<AestheticScore>(new AestheticScore(
+      std::move(images), head.affine.weight.to(at::kFloat), head.affine.bias.item<double>()));
 }
 
 absl::StatusOr<std::vector<double>> AestheticScore::Score(ScoreBatch& batch) {
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features, batch.ImageFeatures(*images_));
-  const at::Tensor scores = features.to(at::kDouble).mv(direction_) + bias_;
-  const double* begin = scores.const_data_ptr<double>();
-  return std::vector<double>(begin, begin + scores.numel());
+  std::vector<double> scores = RowDots(features, direction_);
+  for (double& score : scores) score += bias_;
+  return scores;
 }
 
 absl::StatusOr<at::Tensor> AestheticScore::ImageFeatures(ScoreBatch& batch) {

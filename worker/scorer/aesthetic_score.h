@@ -29,7 +29,7 @@ class AestheticScore final : public Scorer {
   AestheticScore(std::shared_ptr<const ImageEncoder> images, at::Tensor direction, double bias);
 
   std::shared_ptr<const ImageEncoder> images_;
-  at::Tensor direction_;  // fp64 [D]
+  at::Tensor direction_;  // fp32 [1, D]
   double bias_;
 };
 

@@ -1,7 +1,6 @@
 #include "worker/scorer/clip_score.h"
 
-#include <ATen/Functions.h>
-#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include <utility>
 
@@ -10,9 +9,16 @@
 namespace rsidiff::worker {
 
 std::vector<double> RowDots(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor dots = (a.to(at::kDouble) * b.to(at::kDouble)).sum(1).contiguous();
-  const double* begin = dots.const_data_ptr<double>();
-  return std::vector<double>(begin, begin + dots.numel());
+  // A plain loop: the order in which a library's reduction adds may change with the number of rows.
+  const at::Tensor left = a.contiguous();
+  const at::Tensor right = b.expand_as(left).contiguous();
+  const float* x = left.const_data_ptr<float>();
+  const float* y = right.const_data_ptr<float>();
+  std::vector<double> dots(left.size(0));
+  for (double& dot : dots) {
+    for (int64_t i = 0; i < left.size(1); ++i) dot += static_cast<double>(*x++) * *y++;
+  }
+  return dots;
 }
 
 ClipScore::ClipScore(std::shared_ptr<const ImageEncoder> images, std::shared_ptr<PromptEncoder> prompts)

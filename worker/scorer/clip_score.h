@@ -23,8 +23,8 @@ class ClipScore : public Scorer {
   std::shared_ptr<PromptEncoder> prompts_;
 };
 
-/// Dot product of each pair of rows of two fp32 [N, D] CPU tensors, summed in double: the cosine where the
-/// rows are L2-normalised.
+/// Dot product of each pair of rows of two fp32 CPU tensors [N, D] (or [1, D] for `b`), summed in double: the
+/// cosine where the rows are L2-normalised. A row's result does not depend on the others.
 std::vector<double> RowDots(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace rsidiff::worker

@@ -1,6 +1,7 @@
 #include "worker/scorer/image_encoder.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -45,10 +46,12 @@ absl::StatusOr<at::Tensor> ImageEncoder::Encode(absl::Span<const Image> images) 
       if (!picture.ok()) return Annotate(picture.status(), absl::StrCat("picture ", begin + row));
       pixels[row].copy_(*picture);
     }
-    const at::Tensor embedding = model_->ImageFeatures(pixels).to(at::kCPU, at::kFloat);
+    at::Tensor embedding = model_->ImageFeatures(pixels).to(at::kCPU, at::kFloat);
+    // Before the padding goes, so that this sees the same shape every time too.
+    embedding = embedding / embedding.norm(2, {1}, /*keepdim=*/true);
     features.narrow(0, begin, rows).copy_(embedding.narrow(0, 0, rows));
   }
-  return features.div_(features.norm(2, {1}, /*keepdim=*/true));
+  return features;
 }
 
 }  // namespace rsidiff::worker

@@ -91,32 +91,41 @@ absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source, S
   return absl::InternalError("unknown scorer type");
 }
 
-// Enough of a prompt to recognise it.
+// Enough of a prompt to recognise it, not cut within a UTF-8 character.
 std::string Excerpt(const std::string& prompt) {
-  return prompt.size() <= 80 ? prompt : absl::StrCat(prompt.substr(0, 80), "...");
+  size_t length = 80;
+  if (prompt.size() <= length) return prompt;
+  while (length > 0 && (static_cast<unsigned char>(prompt[length]) & 0xC0) == 0x80) --length;
+  return absl::StrCat(prompt.substr(0, length), "...");
+}
+
+std::string Label(const ScorerSet::Request& request, size_t i) {
+  return i < request.labels.size() ? request.labels[i] : absl::StrCat("sample ", i);
 }
 
 absl::Status CheckScores(const std::string& scorer, const std::vector<double>& scores,
-                         absl::Span<const std::string> prompts) {
-  if (scores.size() != prompts.size()) {
+                         const ScorerSet::Request& request) {
+  if (scores.size() != request.images.size()) {
     return absl::InternalError(absl::StrCat("scorer ", scorer, " gave ", scores.size(), " scores for ",
-                                            prompts.size(), " pictures"));
+                                            request.images.size(), " pictures"));
   }
   for (size_t i = 0; i < scores.size(); ++i) {
     if (std::isfinite(scores[i])) continue;
-    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": score of sample ", i, " is not finite: ",
-                                            scores[i], ", prompt \"", Excerpt(prompts[i]), "\""));
+    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": ", Label(request, i),
+                                            ": score is not finite: ", scores[i], ", prompt \"",
+                                            Excerpt(request.prompts[i]), "\""));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckFeatures(const std::string& scorer, const at::Tensor& features,
-                           absl::Span<const std::string> prompts) {
+                           const ScorerSet::Request& request) {
   const at::Tensor finite = features.isfinite().all(1);
-  for (size_t i = 0; i < prompts.size(); ++i) {
+  for (size_t i = 0; i < request.images.size(); ++i) {
     if (finite[i].item<bool>()) continue;
-    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": image features of sample ", i,
-                                            " are not finite, prompt \"", Excerpt(prompts[i]), "\""));
+    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": ", Label(request, i),
+                                            ": image features are not finite, prompt \"",
+                                            Excerpt(request.prompts[i]), "\""));
   }
   return absl::OkStatus();
 }
@@ -148,6 +157,12 @@ absl::StatusOr<std::unique_ptr<ScorerSet>> ScorerSet::Load(absl::Span<const Scor
   return set;
 }
 
+std::vector<std::string> ScorerSet::names() const {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries_) names.push_back(entry.name);
+  return names;
+}
+
 absl::StatusOr<Scorer*> ScorerSet::Find(absl::string_view name) const {
   for (const Entry& entry : entries_) {
     if (entry.name == name) return entry.scorer.get();
@@ -160,24 +175,20 @@ absl::StatusOr<ScorerSet::Result> ScorerSet::Score(const Request& request) {
     return absl::InvalidArgumentError(absl::StrCat("as many prompts as pictures are needed, not ",
                                                    request.prompts.size(), " for ", request.images.size()));
   }
-  std::vector<std::string> names = request.scorers;
-  if (names.empty()) {
-    for (const Entry& entry : entries_) names.push_back(entry.name);
-  }
   ScoreBatch batch(request.images, request.prompts);
   Result result;
-  for (const std::string& name : names) {
+  for (const std::string& name : request.scorers.empty() ? names() : request.scorers) {
     RSIDIFF_ASSIGN_OR_RETURN(Scorer * scorer, Find(name));
     absl::StatusOr<std::vector<double>> scores = scorer->Score(batch);
     if (!scores.ok()) return Annotate(scores.status(), absl::StrCat("scorer ", name));
-    RSIDIFF_RETURN_IF_ERROR(CheckScores(name, *scores, request.prompts));
+    RSIDIFF_RETURN_IF_ERROR(CheckScores(name, *scores, request));
     result.columns.push_back({name, *std::move(scores)});
   }
   if (!request.features.empty()) {
     RSIDIFF_ASSIGN_OR_RETURN(Scorer * scorer, Find(request.features));
     absl::StatusOr<at::Tensor> features = scorer->ImageFeatures(batch);
     if (!features.ok()) return Annotate(features.status(), absl::StrCat("scorer ", request.features));
-    RSIDIFF_RETURN_IF_ERROR(CheckFeatures(request.features, *features, request.prompts));
+    RSIDIFF_RETURN_IF_ERROR(CheckFeatures(request.features, *features, request));
     result.features = *std::move(features);
   }
   return result;

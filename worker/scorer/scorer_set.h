@@ -43,8 +43,10 @@ class ScorerSet {
   struct Request {
     absl::Span<const Image> images;
     absl::Span<const std::string> prompts;  // as many as images
-    std::vector<std::string> scorers;       // names; empty: all, in the order they were loaded
-    std::string features;                   // name of the scorer whose image embedding is wanted; empty: none
+    /// What an error calls each picture ("samples.jsonl line 3"); empty: "sample INDEX".
+    absl::Span<const std::string> labels;
+    std::vector<std::string> scorers;  // names; empty: all, in the order they were loaded
+    std::string features;              // name of the scorer whose image embedding is wanted; empty: none
   };
 
   struct Column {
@@ -61,8 +63,11 @@ class ScorerSet {
   static absl::StatusOr<std::unique_ptr<ScorerSet>> Load(absl::Span<const ScorerSource> sources,
                                                          const Options& options);
 
+  /// Of the scorers, in the order they were loaded.
+  std::vector<std::string> names() const;
+
   /// NOT_FOUND for an unknown scorer name; DATA_LOSS when a score or feature is NaN or infinite, naming
-  /// scorer, index of the picture and prompt. An empty request gives empty columns.
+  /// scorer, picture and prompt. An empty request gives empty columns.
   absl::StatusOr<Result> Score(const Request& request);
 
  private:
