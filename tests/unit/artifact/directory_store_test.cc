@@ -1,0 +1,150 @@
+#include "common/artifact/directory_store.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "common/artifact/artifact_writer.h"
+#include "common/base/digest.h"
+#include "common/base/file.h"
+
+namespace rsidiff {
+namespace {
+namespace fs = std::filesystem;
+
+class DirectoryStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto store = DirectoryStore::Open(folder_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::ptrdiff_t TemporaryFiles() const { return std::distance(fs::directory_iterator(folder_ / "tmp"), {}); }
+
+  const fs::path folder_ = fs::path(testing::TempDir()) / RandomId();
+  std::unique_ptr<DirectoryStore> store_;
+};
+
+TEST_F(DirectoryStoreTest, GivesBackWhatWasPut) {
+  for (const std::string& bytes : {std::string(), std::string("x"), std::string(3 << 20, 'y')}) {
+    auto digest = store_->Put(bytes);
+    ASSERT_TRUE(digest.ok()) << digest.status();
+    EXPECT_EQ(*digest, Sha256Hex(bytes));
+    EXPECT_EQ(*store_->Get(*digest), bytes);
+    EXPECT_EQ(*ReadFile(*store_->LocalPath(*digest)), bytes);
+    EXPECT_TRUE(*store_->Contains(*digest));
+  }
+  EXPECT_EQ(TemporaryFiles(), 0);
+}
+
+TEST_F(DirectoryStoreTest, PutFileCopiesOnceAndAgreesWithPut) {
+  std::string bytes((1 << 20) + 17, 'z');
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "source", bytes).ok());
+  EXPECT_EQ(*store_->PutFile(folder_ / "source"), Sha256Hex(bytes));
+  auto written = fs::last_write_time(*store_->LocalPath(Sha256Hex(bytes)));
+  EXPECT_EQ(*store_->PutFile(folder_ / "source"), *store_->Put(bytes));
+  EXPECT_EQ(fs::last_write_time(*store_->LocalPath(Sha256Hex(bytes))), written);
+  EXPECT_TRUE(absl::IsNotFound(store_->PutFile(folder_ / "none").status()));
+}
+
+TEST_F(DirectoryStoreTest, HostileDigestsNeverBecomePaths) {
+  for (const std::string& digest : {std::string("../../etc/passwd"), std::string(), std::string("probe"),
+                                    std::string(64, '.'), std::string(63, 'a') + "/"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->Get(digest).status())) << digest;
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->LocalPath(digest).status())) << digest;
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->Contains(digest).status())) << digest;
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->Remove(digest))) << digest;
+  }
+}
+
+TEST_F(DirectoryStoreTest, MissingAndDamagedArtifactsAreToldApart) {
+  std::string digest = Sha256Hex("missing");
+  absl::Status missing = store_->Get(digest).status();
+  EXPECT_TRUE(absl::IsNotFound(missing));
+  EXPECT_TRUE(absl::StrContains(missing.message(), digest));
+
+  std::string damaged = *store_->Put("good bytes");
+  ASSERT_TRUE(WriteFileAtomically(*store_->LocalPath(damaged), "bad bytes").ok());
+  EXPECT_TRUE(absl::IsDataLoss(store_->Get(damaged).status()));
+  ASSERT_TRUE(store_->Remove(damaged).ok());
+  EXPECT_FALSE(*store_->Contains(damaged));
+  EXPECT_TRUE(store_->Remove(damaged).ok());
+  EXPECT_EQ(*store_->Get(*store_->Put("good bytes")), "good bytes");
+}
+
+TEST_F(DirectoryStoreTest, WriterStoresOnlyTheRightDigest) {
+  auto writer = ArtifactWriter::Open(store_.get());
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE(writer->Append("ab").ok());
+  ASSERT_TRUE(writer->Append("c").ok());
+  EXPECT_EQ(writer->size(), 3u);
+  EXPECT_TRUE(writer->CommitAs(Sha256Hex("abc")).ok());
+  EXPECT_EQ(*store_->Get(Sha256Hex("abc")), "abc");
+
+  auto wrong = ArtifactWriter::Open(store_.get());
+  ASSERT_TRUE(wrong->Append("abd").ok());
+  EXPECT_TRUE(absl::IsDataLoss(wrong->CommitAs(Sha256Hex("something else"))));
+  EXPECT_FALSE(*store_->Contains(Sha256Hex("abd")));
+  EXPECT_FALSE(*store_->Contains(Sha256Hex("something else")));
+  EXPECT_EQ(TemporaryFiles(), 0);
+}
+
+TEST_F(DirectoryStoreTest, AbandonedWriterLeavesNothing) {
+  {
+    auto writer = ArtifactWriter::Open(store_.get());
+    ASSERT_TRUE(writer->Append("half").ok());
+    EXPECT_EQ(TemporaryFiles(), 1);
+  }
+  EXPECT_EQ(TemporaryFiles(), 0);
+}
+
+TEST_F(DirectoryStoreTest, FullDiskIsAnErrorAndLeavesNothing) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = 1000;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  absl::Status put = store_->Put(std::string(5000, 'x')).status();
+  auto writer = ArtifactWriter::Open(store_.get());
+  absl::Status append = writer->Append(std::string(5000, 'x'));
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_FALSE(put.ok());
+  EXPECT_FALSE(append.ok());
+  EXPECT_FALSE(*store_->Contains(Sha256Hex(std::string(5000, 'x'))));
+}
+
+TEST_F(DirectoryStoreTest, OpenRemovesOnlyOldTemporaryFiles) {
+  fs::path old = store_->TemporaryPath();
+  fs::path fresh = store_->TemporaryPath();
+  ASSERT_TRUE(WriteFileAtomically(old, "").ok());
+  ASSERT_TRUE(WriteFileAtomically(fresh, "").ok());
+  fs::last_write_time(old, fs::file_time_type::clock::now() - std::chrono::hours(25));
+  ASSERT_TRUE(DirectoryStore::Open(folder_).ok());
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(fresh));
+}
+
+TEST_F(DirectoryStoreTest, ConcurrentPutsOfOneArtifactAgree) {
+  std::string bytes(1 << 18, 'c');
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] { EXPECT_EQ(*store_->Put(bytes), Sha256Hex(bytes)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(*store_->Get(Sha256Hex(bytes)), bytes);
+}
+
+TEST(DirectoryStore, UnusableFolderIsNamed) {
+  absl::Status status = DirectoryStore::Open("/proc/rsidiff-no-such").status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_TRUE(absl::StrContains(status.message(), "/proc/rsidiff-no-such")) << status;
+}
+
+}  // namespace
+}  // namespace rsidiff
