@@ -99,7 +99,11 @@ Outcome CompletionReporter::Deliver(Completion& completion) {
     request.set_incarnation(state.incarnation);
     absl::Status status = client_.Complete(request, kCallTimeout);
     if (status.ok()) return completion.outcome;
-    if (absl::IsAborted(status)) return Outcome::kFenced;
+    if (absl::IsAborted(status)) {
+      // Registered anew while the call was on its way: the lease may be valid under the new incarnation.
+      if (session_.state().incarnation != state.incarnation) continue;
+      return Outcome::kFenced;
+    }
     if (absl::IsNotFound(status)) {
       // Not known although registered anew: it is the task that is gone.
       if (unknown_at.has_value() && state.registrations > *unknown_at) return Outcome::kFenced;

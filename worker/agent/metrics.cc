@@ -2,9 +2,7 @@
 
 #include <string>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "worker/phase/task.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -37,16 +35,6 @@ double ValueOr0(const Map& map, const Key& key) {
 }
 
 }  // namespace
-
-std::string TaskKindName(v1::TaskKind kind) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::TaskKind_Name(kind), "TASK_KIND_"));
-}
-
-std::string TaskName(const v1::TaskKey& task) {
-  return absl::StrCat(TaskKindName(task.kind()), " task ", task.index(), " of run ", task.run_id(),
-                      ", round ", task.round(),
-                      task.purpose() == v1::PURPOSE_EVALUATION ? " (evaluation)" : "");
-}
 
 WorkerMetrics::WorkerMetrics(std::function<uint64_t()> device_memory)
     : device_memory_(std::move(device_memory)) {}

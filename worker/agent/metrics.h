@@ -17,12 +17,6 @@
 
 namespace rsidiff::worker {
 
-/// "generate", "score", "fit_reference", "weight", "train", "measure".
-std::string TaskKindName(v1::TaskKind kind);
-
-/// "generate task 3 of run 1, round 2 (evaluation)".
-std::string TaskName(const v1::TaskKey& task);
-
 /// The worker's own families (docs/metrics.md); the time of the task in progress counts at every
 /// scrape, not only when it ends. Thread-safe.
 class WorkerMetrics : public prometheus::Collectable {

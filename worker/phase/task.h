@@ -9,6 +9,12 @@
 
 namespace rsidiff::worker {
 
+/// "generate", "score", "fit_reference", "weight", "train", "measure".
+std::string TaskKindName(v1::TaskKind kind);
+
+/// "generate task 3 of run 1, round 2 (evaluation)".
+std::string TaskName(const v1::TaskKey& task);
+
 /// Where a training member stands when it asks for a place in the next generation.
 struct TrainingPosition {
   std::string store_address;     // host:port of the TCPStore this member offers

@@ -193,6 +193,7 @@ TEST_F(AgentTest, RegistersAgainWhenUnknownAndKeepsItsLeases) {
   EXPECT_EQ(view.registrations[1].incarnation(), 1u);
   ASSERT_THAT(view.registrations[1].held(), SizeIs(1));
   EXPECT_EQ(view.registrations[1].held(0).token(), token);
+  ASSERT_TRUE(AwaitHeartbeats(1));  // the answer has arrived
   runner_.Release();
   ASSERT_TRUE(AwaitCompletions(1));
   EXPECT_EQ(coordinator_.view().completions[0].incarnation(), 2u);

@@ -1,0 +1,95 @@
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/artifact/directory_store.h"
+#include "worker/phase/feature_statistics.h"
+#include "worker/phase/gaussian.h"
+#include "worker/phase/measure.h"
+#include "worker/phase/reference.h"
+#include "worker/phase/weight.h"
+#include "worker/tensor/safetensors.h"
+
+namespace rsidiff::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+class FeaturePhaseTest : public ::testing::Test {
+ protected:
+  FeaturePhaseTest() : store_(DirectoryStore::Open(::testing::TempDir() + "/feature_phase_test").value()) {
+    at::manual_seed(11);
+    first_ = at::randn({20, 6});
+    second_ = at::randn({15, 6}) + 0.5;
+  }
+  std::string Put(const at::Tensor& features) {
+    return store_->Put(SerializeSafetensors({{"features", features}}, {}).value()).value();
+  }
+
+  std::unique_ptr<DirectoryStore> store_;
+  at::Tensor first_;
+  at::Tensor second_;
+};
+
+TEST_F(FeaturePhaseTest, WeighsRowsAgainstTheFittedReference) {
+  v1::FitReferenceWork fit;
+  fit.add_features(Put(first_));
+  fit.add_features(Put(second_));
+  auto reference = FitReference(fit, *store_);
+  ASSERT_TRUE(reference.ok()) << reference.status();
+  EXPECT_EQ(reference->count(), 35u);
+  EXPECT_EQ(FitReference(fit, *store_)->reference(), reference->reference());  // the same bytes again
+
+  v1::WeightWork work;
+  work.set_reference(reference->reference());
+  for (auto [file, row] : std::vector<std::pair<int, uint32_t>>{{1, 3}, {0, 19}, {1, 0}}) {
+    work.add_indices(row);
+    work.add_rows()->set_features(fit.features(file));
+    work.mutable_rows(work.rows_size() - 1)->set_row(row);
+  }
+  auto weights = Weigh(work, *store_);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  std::vector<at::Tensor> blocks = {first_, second_};
+  auto gaussian = FitGaussian({2, [&blocks](size_t i) -> absl::StatusOr<at::Tensor> { return blocks[i]; }});
+  at::Tensor expected = StandardizedDistances(*gaussian, at::stack({second_[3], first_[19], second_[0]}));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(weights->distances(i), expected[i].item<double>());
+}
+
+TEST_F(FeaturePhaseTest, WeighNamesTheSampleWithoutARow) {
+  v1::FitReferenceWork fit;
+  fit.add_features(Put(first_));
+  v1::WeightWork work;
+  work.set_reference(FitReference(fit, *store_)->reference());
+  work.add_indices(123);
+  work.add_rows()->set_features(fit.features(0));
+  work.mutable_rows(0)->set_row(20);
+  auto weights = Weigh(work, *store_);
+  EXPECT_THAT(std::string(weights.status().message()), HasSubstr("no row 20 of length 6 for sample 123"));
+  work.set_reference(fit.features(0));
+  EXPECT_THAT(std::string(Weigh(work, *store_).status().message()), HasSubstr("is no reference"));
+}
+
+TEST_F(FeaturePhaseTest, MeasuresAnEvaluation) {
+  v1::MeasureWork work;
+  work.add_features(Put(first_));
+  work.add_features(Put(second_));
+  work.add_reference_features(Put(second_));
+  auto measured = Measure(work, *store_);
+  ASSERT_TRUE(measured.ok()) << measured.status();
+  at::Tensor all = at::cat({first_, second_});
+  EXPECT_DOUBLE_EQ(measured->diversity(), MeanPairwiseCosineDistance(all));
+  EXPECT_DOUBLE_EQ(measured->frechet(), *FrechetDistance(all, second_));
+  *work.mutable_reference_features() = work.features();
+  EXPECT_EQ(Measure(work, *store_)->frechet(), 0.0);
+}
+
+TEST_F(FeaturePhaseTest, MeasureRefusesFeaturesOfAnotherLengthAndNoFeatures) {
+  v1::MeasureWork work;
+  EXPECT_THAT(std::string(Measure(work, *store_).status().message()), HasSubstr("no features files"));
+  work.add_features(Put(first_));
+  work.add_features(Put(at::ones({2, 5})));
+  EXPECT_THAT(std::string(Measure(work, *store_).status().message()), HasSubstr("row length 5"));
+}
+
+}  // namespace
+}  // namespace rsidiff::worker

@@ -1,0 +1,67 @@
+#include "worker/agent/host_address.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+
+namespace rsidiff::worker {
+namespace {
+
+// Connecting a datagram socket only chooses a route.
+absl::StatusOr<std::string> LocalAddress(const addrinfo& peer) {
+  int fd = socket(peer.ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return absl::UnavailableError(std::strerror(errno));
+  sockaddr_storage local{};
+  socklen_t length = sizeof local;
+  bool found = connect(fd, peer.ai_addr, peer.ai_addrlen) == 0 &&
+               getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length) == 0;
+  int error = errno;
+  close(fd);
+  std::array<char, NI_MAXHOST> text{};
+  if (!found || getnameinfo(reinterpret_cast<sockaddr*>(&local), length, text.data(), text.size(), nullptr, 0,
+                            NI_NUMERICHOST) != 0) {
+    return absl::UnavailableError(std::strerror(error));
+  }
+  return std::string(text.data());
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> AddressTowards(const std::string& peer) {
+  size_t colon = peer.rfind(':');
+  if (colon == std::string::npos || colon == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("not HOST:PORT: ", peer));
+  }
+  std::string host = peer.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  int error = getaddrinfo(host.c_str(), peer.c_str() + colon + 1, &hints, &found);
+  if (error != 0)
+    return absl::UnavailableError(absl::StrCat("cannot resolve ", host, ": ", gai_strerror(error)));
+  std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, &freeaddrinfo);
+  absl::StatusOr<std::string> address = LocalAddress(*addresses);
+  if (address.ok()) return address;
+  return absl::UnavailableError(absl::StrCat("no route to ", peer, ": ", address.status().message()));
+}
+
+std::string DefaultWorkerName() {
+  std::array<char, 256> host{};
+  if (gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "worker");
+  std::string name = std::string(host.data()).substr(0, 48);
+  for (char& c : name) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != '-') c = '-';
+  }
+  return absl::StrCat(name, "-", getpid());
+}
+
+}  // namespace rsidiff::worker

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "common/artifact/store.h"
+
+namespace rsidiff::worker {
+
+/// The tensor `key` of a safetensors artifact, mapped. Errors name the digest; INVALID_ARGUMENT when it does
+/// not have `dimensions` dimensions or is not finite.
+absl::StatusOr<at::Tensor> ReadTensor(ArtifactStore& store, const std::string& digest, const std::string& key,
+                                      int64_t dimensions);
+
+/// "features" [n, D] of a SCORE result.
+absl::StatusOr<at::Tensor> ReadFeatures(ArtifactStore& store, const std::string& digest);
+
+/// The rows of several features files below each other, in order: [sum n, D]. INVALID_ARGUMENT when there is
+/// no file or row lengths differ.
+absl::StatusOr<at::Tensor> ReadFeatureFiles(ArtifactStore& store, const std::vector<std::string>& digests);
+
+}  // namespace rsidiff::worker

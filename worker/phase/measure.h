@@ -1,0 +1,12 @@
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "common/artifact/store.h"
+#include "rsidiff/v1/work.pb.h"
+
+namespace rsidiff::worker {
+
+/// MEASURE: diversity of an evaluation and its Fréchet distance to round 0's (feature_statistics.h).
+absl::StatusOr<v1::MeasureResult> Measure(const v1::MeasureWork& work, ArtifactStore& store);
+
+}  // namespace rsidiff::worker
