@@ -24,6 +24,7 @@ namespace rsidiff::worker {
 
 class AutoencoderKL;
 class ClipTextModel;
+class Scheduler;
 class UNet2DConditionModel;
 
 /// How far Generate is; `batch` and `call` count from 1.
@@ -95,9 +96,18 @@ class StableDiffusionPipeline {
  private:
   StableDiffusionPipeline() = default;
   struct Batch;
+  struct EncodedPrompt;
   struct PromptCache;
 
+  // Whether tokenizer, text encoder, unet and vae fit together.
+  absl::Status CheckParts() const;
   absl::Status CheckRequest(const GenerateRequest& request) const;
+  EncodedPrompt EncodePrompt(const std::string& prompt);
+  std::vector<int64_t> LatentShape(const GenerateRequest& request, int64_t rows) const;
+  // The batch that starts at row `first`; notes in `output` which prompts were truncated.
+  Batch MakeBatch(const GenerateRequest& request, int64_t first, GenerateOutput& output);
+  absl::StatusOr<at::Tensor> Denoise(const GenerateRequest& request, const Batch& batch, Scheduler& scheduler,
+                                     GenerateProgress& progress);
 
   std::filesystem::path folder_;
   ComputeOptions options_;
