@@ -1,0 +1,216 @@
+#include "coordinator/cli/client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/artifact/open_store.h"
+#include "common/base/digest.h"
+#include "common/base/status_macros.h"
+#include "common/config/nearest_name.h"
+#include "rsidiff/v1/artifact.grpc.pb.h"
+#include "rsidiff/v1/coordinator.grpc.pb.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr absl::Duration kCallDeadline = absl::Seconds(60);
+constexpr absl::Duration kFirstDelay = absl::Milliseconds(100);
+constexpr absl::Duration kLongestDelay = absl::Seconds(2);
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);
+  // A coordinator that restarts is found again within the retries' own delay.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  // The codes are the same numbers by definition.
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+std::filesystem::path CacheFolder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache != '\0') return std::filesystem::path(cache) / "rsidiff";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home != '\0') return std::filesystem::path(home) / ".cache" / "rsidiff";
+  return std::filesystem::temp_directory_path() / "rsidiff-cache";
+}
+
+}  // namespace
+
+struct ControlClient::Stubs {
+  explicit Stubs(const std::string& address)
+      : channel(Connect(address)),
+        control(v1::ControlService::NewStub(channel)),
+        artifacts(v1::ArtifactService::NewStub(channel)) {}
+
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::ControlService::Stub> control;
+  std::unique_ptr<v1::ArtifactService::Stub> artifacts;
+};
+
+ControlClient::ControlClient(std::string address, absl::Duration patience)
+    : address_(std::move(address)), patience_(patience), stubs_(std::make_unique<Stubs>(address_)) {}
+
+ControlClient::~ControlClient() = default;
+
+template <typename Call>
+absl::Status ControlClient::WithRetries(const Call& call) {
+  const absl::Time give_up = absl::Now() + patience_;
+  absl::Duration delay = kFirstDelay;
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kCallDeadline));
+    const grpc::Status status = call(context);
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return FromGrpc(status);
+    if (absl::Now() + delay > give_up) {
+      return absl::UnavailableError(
+          absl::StrCat("coordinator not reachable at ", address_, ": ", status.error_message()));
+    }
+    absl::SleepFor(delay);
+    delay = std::min(delay * 2, kLongestDelay);
+  }
+}
+
+absl::StatusOr<v1::GetInfoResponse> ControlClient::GetInfo() {
+  v1::GetInfoResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(
+      [&](grpc::ClientContext& context) { return stubs_->control->GetInfo(&context, {}, &response); }));
+  return response;
+}
+
+absl::StatusOr<uint64_t> ControlClient::SubmitRun(v1::RunSpec spec, v1::RunInputs inputs) {
+  v1::SubmitRunRequest request;
+  request.set_request_id(RandomId());
+  *request.mutable_spec() = std::move(spec);
+  *request.mutable_inputs() = std::move(inputs);
+  v1::SubmitRunResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+    return stubs_->control->SubmitRun(&context, request, &response);
+  }));
+  return response.run_id();
+}
+
+absl::StatusOr<v1::ListRunsResponse> ControlClient::ListRuns() {
+  v1::ListRunsResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(
+      [&](grpc::ClientContext& context) { return stubs_->control->ListRuns(&context, {}, &response); }));
+  return response;
+}
+
+absl::StatusOr<v1::RunStatus> ControlClient::GetRun(uint64_t run_id) {
+  v1::GetRunRequest request;
+  request.set_run_id(run_id);
+  v1::RunStatus response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(
+      [&](grpc::ClientContext& context) { return stubs_->control->GetRun(&context, request, &response); }));
+  return response;
+}
+
+absl::StatusOr<v1::RunStatus> ControlClient::SetRunState(uint64_t run_id, v1::RunState state) {
+  v1::SetRunStateRequest request;
+  request.set_request_id(RandomId());
+  request.set_run_id(run_id);
+  request.set_state(state);
+  v1::RunStatus response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+    return stubs_->control->SetRunState(&context, request, &response);
+  }));
+  return response;
+}
+
+absl::StatusOr<uint64_t> ControlClient::ForkRun(uint64_t run_id, uint32_t from_round, uint32_t rounds) {
+  v1::ForkRunRequest request;
+  request.set_request_id(RandomId());
+  request.set_run_id(run_id);
+  request.set_from_round(from_round);
+  request.set_rounds(rounds);
+  v1::SubmitRunResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(
+      [&](grpc::ClientContext& context) { return stubs_->control->ForkRun(&context, request, &response); }));
+  return response.run_id();
+}
+
+absl::StatusOr<std::vector<v1::SampleRecord>> ControlClient::ListSamples(uint64_t run_id, uint32_t round,
+                                                                         v1::Purpose purpose) {
+  v1::ListSamplesRequest request;
+  request.set_run_id(run_id);
+  request.set_round(round);
+  request.set_purpose(purpose);
+  std::vector<v1::SampleRecord> samples;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+    samples.clear();
+    const auto reader = stubs_->control->ListSamples(&context, request);
+    v1::ListSamplesResponse response;
+    while (reader->Read(&response)) {
+      samples.insert(samples.end(), std::make_move_iterator(response.mutable_samples()->begin()),
+                     std::make_move_iterator(response.mutable_samples()->end()));
+    }
+    return reader->Finish();
+  }));
+  return samples;
+}
+
+absl::StatusOr<v1::ListWorkersResponse> ControlClient::ListWorkers() {
+  v1::ListWorkersResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(
+      [&](grpc::ClientContext& context) { return stubs_->control->ListWorkers(&context, {}, &response); }));
+  return response;
+}
+
+absl::StatusOr<v1::WorkerRecord> ControlClient::DrainWorker(const std::string& name,
+                                                            absl::Duration deadline) {
+  v1::DrainWorkerRequest request;
+  request.set_request_id(RandomId());
+  request.set_name(name);
+  request.set_deadline_seconds(static_cast<uint32_t>(absl::ToInt64Seconds(deadline)));
+  request.set_reason("drained by hand");
+  v1::DrainWorkerResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+    return stubs_->control->DrainWorker(&context, request, &response);
+  }));
+  return response.worker();
+}
+
+absl::StatusOr<v1::RunStatus> ControlClient::FindRun(absl::string_view id_or_name) {
+  uint64_t id = 0;
+  if (absl::SimpleAtoi(id_or_name, &id)) return GetRun(id);
+  RSIDIFF_ASSIGN_OR_RETURN(v1::ListRunsResponse list, ListRuns());
+  uint64_t newest = 0;
+  std::vector<std::string> names;
+  for (const v1::RunStatus& status : list.runs()) {
+    names.push_back(status.run().spec().name());
+    if (names.back() == id_or_name) newest = std::max(newest, status.run().id());
+  }
+  if (newest > 0) return GetRun(newest);
+  const std::optional<std::string> near = NearestName(id_or_name, names);
+  return absl::NotFoundError(absl::StrCat("no run with the name \"", id_or_name, "\"",
+                                          near ? absl::StrCat("; did you mean \"", *near, "\"?") : ""));
+}
+
+absl::StatusOr<std::unique_ptr<ArtifactStore>> ControlClient::OpenArtifacts() {
+  CoordinatorStoreOptions options;
+  options.cache = CacheFolder();
+  options.retry_for = patience_;
+  return OpenStore(stubs_->channel, options);
+}
+
+absl::StatusOr<v1::LocateStoreResponse> ControlClient::LocateArtifacts() {
+  v1::LocateStoreResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(
+      [&](grpc::ClientContext& context) { return stubs_->artifacts->Locate(&context, {}, &response); }));
+  return response;
+}
+
+}  // namespace rsidiff::coordinator

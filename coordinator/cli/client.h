@@ -1,0 +1,58 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/artifact/store.h"
+#include "rsidiff/v1/artifact.pb.h"
+#include "rsidiff/v1/coordinator.pb.h"
+
+namespace rsidiff::coordinator {
+
+/// The coordinator's client-facing API (coordinator.proto, ControlService), one blocking call a method.
+/// Mutating calls carry a request id, so that trying them again is safe. A coordinator that cannot be
+/// reached is tried again for `patience`, then the call is UNAVAILABLE with its address. Other errors
+/// have the coordinator's code and message.
+class ControlClient {
+ public:
+  ControlClient(std::string address, absl::Duration patience);
+  ~ControlClient();
+
+  const std::string& address() const { return address_; }
+
+  absl::StatusOr<v1::GetInfoResponse> GetInfo();
+  absl::StatusOr<uint64_t> SubmitRun(v1::RunSpec spec, v1::RunInputs inputs);
+  absl::StatusOr<v1::ListRunsResponse> ListRuns();
+  absl::StatusOr<v1::RunStatus> GetRun(uint64_t run_id);
+  absl::StatusOr<v1::RunStatus> SetRunState(uint64_t run_id, v1::RunState state);
+  absl::StatusOr<uint64_t> ForkRun(uint64_t run_id, uint32_t from_round, uint32_t rounds);
+  /// All samples of a round, in index order.
+  absl::StatusOr<std::vector<v1::SampleRecord>> ListSamples(uint64_t run_id, uint32_t round,
+                                                            v1::Purpose purpose);
+  absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
+  absl::StatusOr<v1::WorkerRecord> DrainWorker(const std::string& name, absl::Duration deadline);
+
+  /// Finds a run by id, or the newest of a name. NOT_FOUND suggests a near name.
+  absl::StatusOr<v1::RunStatus> FindRun(absl::string_view id_or_name);
+
+  /// The coordinator's artifacts, shared or streamed.
+  absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenArtifacts();
+  absl::StatusOr<v1::LocateStoreResponse> LocateArtifacts();
+
+ private:
+  struct Stubs;
+
+  template <typename Call>
+  absl::Status WithRetries(const Call& call);
+
+  const std::string address_;
+  const absl::Duration patience_;
+  const std::unique_ptr<Stubs> stubs_;
+};
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,65 @@
+#include <CLI/CLI.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "coordinator/cli/command.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+// Lines `"run submit") words="--watch --dry-run";;` for every command under `app`.
+void AddCases(const CLI::App& app, const std::string& path, std::string& cases) {
+  std::vector<std::string> words;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    words.push_back(sub->get_name());
+    AddCases(*sub, path.empty() ? sub->get_name() : absl::StrCat(path, " ", sub->get_name()), cases);
+  }
+  for (const CLI::Option* option : app.get_options([](const CLI::Option* o) { return o->nonpositional(); })) {
+    words.push_back(option->get_name(false, false));
+  }
+  for (const char* global : {"--coordinator", "--json"}) {
+    if (!path.empty()) words.push_back(global);
+  }
+  absl::StrAppend(&cases, "    \"", path, "\") words=\"", absl::StrJoin(words, " "), "\" ;;\n");
+}
+
+std::string BashCompletion(const CLI::App& root) {
+  std::string cases;
+  AddCases(root, "", cases);
+  return absl::StrCat(
+      R"(# bash completion for rsidiff
+_rsidiff() {
+  local current=${COMP_WORDS[COMP_CWORD]} path="" word words=""
+  local -i i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    case "${path:+$path }$word" in
+      )",
+      "run | round | worker | completion) path=$word ;;\n"
+      "      \"run \"* | \"round \"* | \"worker \"* | \"completion \"*)\n"
+      "        if [[ $path != *' '* && $word != -* ]]; then path=\"$path $word\"; fi ;;\n"
+      "      *) if [[ -z $path && $word != -* ]]; then path=$word; fi ;;\n"
+      "    esac\n  done\n  case \"$path\" in\n",
+      cases,
+      "  esac\n"
+      "  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
+      "  if [[ $current != -* ]]; then mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY < <(compgen -f -- "
+      "\"$current\"); fi\n}\ncomplete -o filenames -F _rsidiff rsidiff\n");
+}
+
+}  // namespace
+
+void AddCompletion(CLI::App& parent, CommandSet& commands) {
+  CLI::App* app = parent.add_subcommand("completion", "Print a completion script for a shell");
+  app->require_subcommand(1);
+  CLI::App* bash = app->add_subcommand("bash", "For bash");
+  bash->footer("\nExamples:\n  rsidiff completion bash > /etc/bash_completion.d/rsidiff");
+  app->footer("\nExamples:\n  source <(rsidiff completion bash)");
+  const CLI::App* root = &parent;
+  commands.Bind(bash, [root](CommandContext& context) -> absl::StatusOr<ExitCode> {
+    context.out() << BashCompletion(*root);
+    return ExitCode::kOk;
+  });
+}
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,141 @@
+#include "coordinator/cli/run_plan.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "coordinator/cli/run_text.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr uint32_t kLatentChannels = 4;
+constexpr uint64_t kLatentBytes = 4;  // fp32, whatever the run computes in
+// A training state is parameters, two moments and the moving average.
+constexpr uint64_t kTrainingStateParts = 4;
+
+uint64_t CeilDivide(uint64_t a, uint64_t b) {
+  return b == 0 ? 0 : (a + b - 1) / b;
+}
+
+absl::StatusOr<nlohmann::json> ReadJson(const std::filesystem::path& path) {
+  RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object())
+    return absl::InvalidArgumentError(absl::StrCat("not a JSON object: ", path.string()));
+  return json;
+}
+
+struct Geometry {
+  uint32_t sample_size = 0;   // of the UNet, in latent pixels
+  uint32_t scale_factor = 8;  // pixels a latent pixel, from the number of the VAE's blocks
+};
+
+absl::StatusOr<Geometry> ReadGeometry(const std::filesystem::path& model) {
+  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::json unet, ReadJson(model / "unet/config.json"));
+  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::json vae, ReadJson(model / "vae/config.json"));
+  const auto size = unet.find("sample_size");
+  if (size == unet.end() || !size->is_number_unsigned() || size->get<uint64_t>() > 4096) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sample_size is no number up to 4096: ", (model / "unet/config.json").string()));
+  }
+  const auto blocks = vae.find("block_out_channels");
+  if (blocks == vae.end() || !blocks->is_array() || blocks->empty() || blocks->size() > 8) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("block_out_channels is no list of 1 to 8: ", (model / "vae/config.json").string()));
+  }
+  return Geometry{size->get<uint32_t>(), 1u << (blocks->size() - 1)};
+}
+
+uint64_t FileBytes(const std::filesystem::path& path) {
+  std::error_code error;
+  const uint64_t bytes = std::filesystem::file_size(path, error);
+  return error ? 0 : bytes;
+}
+
+uint64_t CheckpointBytes(const v1::RunSpec& spec) {
+  // An adapter is a hundredth of its model or less.
+  const uint64_t model =
+      FileBytes(std::filesystem::path(spec.model().path()) / "unet/diffusion_pytorch_model.safetensors");
+  const uint64_t trained = spec.train().method() == v1::TRAIN_METHOD_LORA ? model / 100 : model;
+  const uint64_t states = CeilDivide(spec.train().steps(), spec.train().checkpoint_every());
+  return spec.rounds() * (trained + states * trained * kTrainingStateParts);
+}
+
+uint64_t UnetCalls(uint64_t samples, uint32_t steps, double guidance_scale) {
+  return samples * steps * (guidance_scale == 1 ? 1 : 2);
+}
+
+}  // namespace
+
+absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, uint64_t train_prompts,
+                                uint64_t evaluation_prompts) {
+  RSIDIFF_ASSIGN_OR_RETURN(const Geometry geometry, ReadGeometry(spec.model().path()));
+  const v1::SamplingSpec& sampling = spec.sampling();
+  RunPlan plan;
+  plan.rounds = spec.rounds();
+  plan.width = sampling.width() != 0 ? sampling.width() : geometry.sample_size * geometry.scale_factor;
+  plan.height = sampling.height() != 0 ? sampling.height() : geometry.sample_size * geometry.scale_factor;
+  if (plan.rounds > 0) {
+    const uint32_t wanted = spec.prompts().per_round();
+    plan.prompts_per_round = wanted == 0 ? train_prompts : std::min<uint64_t>(wanted, train_prompts);
+  }
+  plan.samples_per_round = plan.prompts_per_round * sampling.samples_per_prompt();
+  const bool keep_all = spec.selection().method() == v1::SELECTION_METHOD_ALL;
+  plan.kept_per_round = keep_all ? plan.samples_per_round : plan.prompts_per_round * spec.selection().keep();
+  const uint32_t limit = spec.prompts().evaluation_limit();
+  const uint64_t evaluated = limit == 0 ? evaluation_prompts : std::min<uint64_t>(limit, evaluation_prompts);
+  plan.evaluation_samples = evaluated * spec.evaluation().samples_per_prompt();
+  plan.sampling_tasks_per_round = CeilDivide(plan.samples_per_round, sampling.chunk());
+  plan.evaluation_tasks = CeilDivide(plan.evaluation_samples, sampling.chunk());
+  plan.train_steps = uint64_t{plan.rounds} * spec.train().steps();
+  const uint64_t training_samples = plan.rounds * plan.samples_per_round;
+  const uint64_t evaluation_samples = (uint64_t{plan.rounds} + 1) * plan.evaluation_samples;
+  plan.unet_calls =
+      UnetCalls(training_samples, sampling.steps(), sampling.guidance_scale()) +
+      UnetCalls(evaluation_samples, spec.evaluation().steps(), spec.evaluation().guidance_scale());
+  const uint64_t samples = training_samples + evaluation_samples;
+  const uint64_t pixels = uint64_t{plan.width} * plan.height;
+  plan.picture_bytes = samples * pixels * 3;
+  plan.latent_bytes =
+      samples * pixels / (geometry.scale_factor * geometry.scale_factor) * kLatentChannels * kLatentBytes;
+  plan.checkpoint_bytes = CheckpointBytes(spec);
+  return plan;
+}
+
+std::string PlanText(const RunPlan& plan) {
+  return absl::StrCat(
+      "rounds        ", plan.rounds, " after the base model\n", "a round       ", plan.prompts_per_round,
+      " prompts, ", plan.samples_per_round, " samples in ", plan.sampling_tasks_per_round, " tasks, at most ",
+      plan.kept_per_round, " kept\n", "an evaluation ", plan.evaluation_samples, " samples in ",
+      plan.evaluation_tasks, " tasks; ", plan.rounds + 1, " evaluations\n", "training      ",
+      plan.train_steps, " optimizer steps in all\n", "pictures      ", plan.width, " x ", plan.height,
+      " pixels; ", plan.unet_calls, " UNet passes in all\n", "disk          at most ",
+      BytesText(static_cast<double>(plan.picture_bytes)), " pictures, ",
+      BytesText(static_cast<double>(plan.latent_bytes)), " latents, ",
+      BytesText(static_cast<double>(plan.checkpoint_bytes)), " checkpoints and training states\n");
+}
+
+std::string PlanJson(const RunPlan& plan) {
+  const nlohmann::ordered_json json = {{"rounds", plan.rounds},
+                                       {"prompts_per_round", plan.prompts_per_round},
+                                       {"samples_per_round", plan.samples_per_round},
+                                       {"kept_per_round", plan.kept_per_round},
+                                       {"evaluation_samples", plan.evaluation_samples},
+                                       {"sampling_tasks_per_round", plan.sampling_tasks_per_round},
+                                       {"evaluation_tasks", plan.evaluation_tasks},
+                                       {"train_steps", plan.train_steps},
+                                       {"width", plan.width},
+                                       {"height", plan.height},
+                                       {"unet_calls", plan.unet_calls},
+                                       {"picture_bytes", plan.picture_bytes},
+                                       {"latent_bytes", plan.latent_bytes},
+                                       {"checkpoint_bytes", plan.checkpoint_bytes}};
+  return json.dump(1);
+}
+
+}  // namespace rsidiff::coordinator

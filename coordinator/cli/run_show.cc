@@ -1,0 +1,62 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
+#include "common/config/yaml_writer.h"
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/run_text.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+struct Options {
+  std::string run;
+  bool spec = false;
+};
+
+void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
+  const v1::RunRecord& run = status.run();
+  std::ostream& out = context.out();
+  out << "run        " << run.id() << " " << run.spec().name() << "\n"
+      << "state      " << StateName(run.state()) << "\n"
+      << "rounds     " << run.newest_round() << " of " << run.spec().rounds() << "\n"
+      << "prompts    " << run.train_prompt_count() << " training, " << run.evaluation_prompt_count()
+      << " evaluation\n"
+      << "submitted  " << TimeText(run.submitted_us()) << " UTC\n";
+  if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
+  if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
+  if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";
+}
+
+absl::StatusOr<ExitCode> Show(const Options& options, CommandContext& context) {
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus status, context.client().FindRun(options.run));
+  if (options.spec) {
+    if (context.json) {
+      context.PrintJson(status.run().spec());
+    } else {
+      context.out() << RunSpecToYaml(status.run().spec());
+    }
+  } else if (context.json) {
+    context.PrintJson(status);
+  } else {
+    PrintFacts(context, status);
+    context.out() << "\n"
+                  << RoundTable(status).Render(context.environment.out_terminal) << RoundTableLegend(status);
+  }
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddRunShow(CLI::App& parent, CommandSet& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = parent.add_subcommand("show", "Show a run: its state and the table round x metric");
+  app->add_option("RUN", options->run, "Id or name of the run")->required();
+  app->add_flag("--spec", options->spec, "Print the run file with every default filled in");
+  app->footer("\nExamples:\n  rsidiff run show shapes\n  rsidiff run show 3 --spec > again.yaml");
+  commands.Bind(app, [options](CommandContext& context) { return Show(*options, context); });
+}
+
+}  // namespace rsidiff::coordinator

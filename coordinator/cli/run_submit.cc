@@ -1,0 +1,173 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <unordered_set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/artifact/folder.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_file.h"
+#include "common/config/yaml_writer.h"
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/run_follow.h"
+#include "coordinator/cli/run_plan.h"
+#include "coordinator/prompt/source.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+struct Options {
+  std::string file;
+  bool watch = false;
+  bool dry_run = false;
+};
+
+// More would not fit one message.
+constexpr size_t kMaxAllPromptBytes = 64u << 20;
+constexpr size_t kShownWarnings = 10;
+
+struct Prompts {
+  PromptList train;
+  PromptList evaluation;
+};
+
+absl::StatusOr<PromptList> ReadList(const google::protobuf::RepeatedPtrField<std::string>& paths,
+                                    CommandContext& context) {
+  RSIDIFF_ASSIGN_OR_RETURN(PromptList list, ReadPromptFiles({paths.begin(), paths.end()}));
+  for (size_t i = 0; i < std::min(kShownWarnings, list.warnings.size()); ++i) {
+    context.Note(absl::StrCat("warning: ", list.warnings[i]));
+  }
+  if (list.warnings.size() > kShownWarnings) {
+    context.Note(
+        absl::StrCat("warning: ", list.warnings.size() - kShownWarnings, " more prompts like these"));
+  }
+  return list;
+}
+
+absl::StatusOr<Prompts> ReadPrompts(const v1::RunSpec& spec, CommandContext& context) {
+  Prompts prompts;
+  RSIDIFF_ASSIGN_OR_RETURN(prompts.train, ReadList(spec.prompts().train(), context));
+  RSIDIFF_ASSIGN_OR_RETURN(prompts.evaluation, ReadList(spec.prompts().evaluation(), context));
+  size_t bytes = 0;
+  for (const PromptList* list : {&prompts.train, &prompts.evaluation}) {
+    for (const std::string& prompt : list->prompts) bytes += prompt.size();
+  }
+  if (bytes > kMaxAllPromptBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the prompts hold ", bytes, " bytes; a run takes at most ", kMaxAllPromptBytes));
+  }
+  const std::unordered_set<std::string> trained(prompts.train.prompts.begin(), prompts.train.prompts.end());
+  const auto shared = std::count_if(prompts.evaluation.prompts.begin(), prompts.evaluation.prompts.end(),
+                                    [&](const std::string& prompt) { return trained.count(prompt) > 0; });
+  if (shared > 0) {
+    context.Note(absl::StrCat("warning: ", shared, " evaluation prompts are training prompts too"));
+  }
+  return prompts;
+}
+
+// Imports folders, each once however often the run names it.
+class Importer {
+ public:
+  Importer(ArtifactStore& store, CommandContext& context) : store_(store), context_(context) {}
+
+  absl::StatusOr<std::string> Import(const std::string& folder) {
+    if (folder.empty()) return std::string();
+    const auto known = digests_.find(folder);
+    if (known != digests_.end()) return known->second;
+    context_.Note(absl::StrCat("storing ", folder));
+    RSIDIFF_ASSIGN_OR_RETURN(std::string digest, ImportFolder(store_, folder));
+    digests_[folder] = digest;
+    return digest;
+  }
+
+ private:
+  ArtifactStore& store_;
+  CommandContext& context_;
+  std::map<std::string, std::string> digests_;
+};
+
+absl::StatusOr<v1::RunInputs> StoreInputs(const v1::RunSpec& spec, Prompts prompts, CommandContext& context) {
+  RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore> store, context.client().OpenArtifacts());
+  Importer importer(*store, context);
+  v1::RunInputs inputs;
+  RSIDIFF_ASSIGN_OR_RETURN(*inputs.mutable_model(), importer.Import(spec.model().path()));
+  for (const v1::ScorerSpec& scorer : spec.scorers()) {
+    v1::ScorerInputs& stored = (*inputs.mutable_scorers())[scorer.name()];
+    RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_model(), importer.Import(scorer.path()));
+    RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_tokenizer(), importer.Import(scorer.tokenizer()));
+    RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_clip(), importer.Import(scorer.clip()));
+  }
+  for (std::string& prompt : prompts.train.prompts) inputs.add_train_prompts(std::move(prompt));
+  for (std::string& prompt : prompts.evaluation.prompts) inputs.add_evaluation_prompts(std::move(prompt));
+  return inputs;
+}
+
+void PrintDryRun(const v1::RunSpec& spec, const RunPlan& plan, CommandContext& context) {
+  if (context.json) {
+    const std::string json = ToJson(spec);
+    context.out() << "{\"spec\": " << absl::StripTrailingAsciiWhitespace(json)
+                  << ", \"plan\": " << PlanJson(plan) << "}\n";
+    return;
+  }
+  // The plan is YAML comments, so that the output is a run file again.
+  context.out() << "# The run file with every default filled in.\n"
+                << RunSpecToYaml(spec) << "\n# The plan:\n";
+  const std::string plan_text = PlanText(plan);
+  for (const absl::string_view line : absl::StrSplit(plan_text, '\n', absl::SkipEmpty())) {
+    context.out() << "#   " << line << "\n";
+  }
+}
+
+absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context) {
+  RSIDIFF_ASSIGN_OR_RETURN(RunFile file, LoadRunFile(options.file));
+  for (const Diagnostic& warning : file.warnings) {
+    context.Note(absl::StrCat("warning: ", FormatDiagnostics(file.path, {warning})));
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(Prompts prompts, ReadPrompts(file.spec, context));
+  RSIDIFF_ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(file.spec, prompts.train.prompts.size(),
+                                                       prompts.evaluation.prompts.size()));
+  if (options.dry_run) {
+    PrintDryRun(file.spec, plan, context);
+    return ExitCode::kOk;
+  }
+  // Asked first, so that an unreachable coordinator is told before large folders are hashed.
+  RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
+  RSIDIFF_ASSIGN_OR_RETURN(v1::RunInputs inputs, StoreInputs(file.spec, std::move(prompts), context));
+  RSIDIFF_ASSIGN_OR_RETURN(const uint64_t id, context.client().SubmitRun(file.spec, std::move(inputs)));
+  context.Note(absl::StrCat("submitted run ", id, " ", file.spec.name()));
+  if (options.watch) {
+    if (!context.json) context.out() << id << std::endl;
+    return FollowRun(id, context);
+  }
+  if (context.json) {
+    v1::SubmitRunResponse response;
+    response.set_run_id(id);
+    context.PrintJson(response);
+  } else {
+    context.out() << id << "\n";
+  }
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddRunSubmit(CLI::App& parent, CommandSet& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app =
+      parent.add_subcommand("submit", "Check a run file, store its models and prompts, start the run");
+  app->add_option("FILE", options->file, "The run file (YAML; see docs/run-file.md)")->required();
+  app->add_flag("--watch", options->watch, "Follow the run until it ends");
+  app->add_flag("--dry-run", options->dry_run,
+                "Submit nothing; print the run file with every default filled in and what it would do");
+  app->footer(
+      "\nPrints the run's id.\n\nExamples:\n  rsidiff run submit deploy/examples/shapes.yaml --dry-run\n"
+      "  rsidiff run submit deploy/examples/shapes.yaml --watch");
+  commands.Bind(app, [options](CommandContext& context) { return Submit(*options, context); });
+}
+
+}  // namespace rsidiff::coordinator
