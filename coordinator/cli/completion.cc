@@ -33,6 +33,10 @@ _rsidiff() {
   local -i i
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
+    if [[ $word == --coordinator ]]; then
+      i+=1
+      continue
+    fi
     case "${path:+$path }$word" in
       )",
       "run | round | worker | completion) path=$word ;;\n"

@@ -96,9 +96,10 @@ void Tell(const v1::RunStatus& status, const v1::RoundRecord& round, const Optio
     context.out() << options.out << "\n";
   }
   if (round.round() == 0) {
-    context.Note(options.round == "best"
-                     ? "the base model is the best so far: exported the base model, unchanged"
-                     : "exported the base model, unchanged");
+    const char* why = options.round != "best"         ? ""
+                      : round.evaluation().complete() ? "the base model is the best so far: "
+                                                      : "no round has been evaluated yet: ";
+    context.Note(absl::StrCat(why, "exported the base model, unchanged"));
   } else {
     context.Note(absl::StrCat("exported round ", round.round(), " of run ", status.run().id(),
                               lora ? "; load it with pipeline.load_lora_weights(\""
