@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tests/unit/coordinator/fake_results.h"
 
 namespace rsidiff::simulation {
@@ -44,7 +45,20 @@ Outcome Scenario::Run() {
     invariants.Fail(absl::StrCat("liveness: the run is in state ", State(), " long after the faults ended"));
   }
   for (auto& [name, worker] : workers_) worker->Kill();
-  return {invariants.violation(), host_.event_hash(), host_.steps(), Result()};
+  return {invariants.violation(), host_.event_hash(), host_.steps(), Result(), Story()};
+}
+
+std::string Scenario::Story() const {
+  std::vector<std::string> lines;
+  for (const auto& [where, value] : host_.disk()) {
+    if (where.first != Table::kEvents) continue;
+    v1::EventRecord event;
+    event.ParseFromString(value);
+    lines.push_back(absl::StrCat(event.time_us() / 1'000'000 % 3600, " s: ", event.text()));
+  }
+  if (lines.size() > 25) lines.erase(lines.begin(), lines.end() - 25);
+  lines.push_back(absl::StrCat((absl::ToUnixSeconds(world_.now())) % 3600, " s: end"));
+  return absl::StrJoin(lines, "\n");
 }
 
 void Scenario::ChooseFaults() {

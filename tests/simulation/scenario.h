@@ -21,6 +21,8 @@ struct Outcome {
   /// Manifest digests (so the selected samples and their weights), checkpoints and sample counts of the
   /// run's rounds: what must not depend on the fleet.
   std::string result;
+  /// The last events that the coordinator logged.
+  std::string story;
 };
 
 /// One run on a small fleet. First a safety phase, with a random subset of the faults; then none, and the
@@ -44,6 +46,7 @@ class Scenario {
   void KeepResuming();
   v1::RunState State() const;
   std::string Result() const;
+  std::string Story() const;
   std::string RequestId();
   void Call(coordinator::Request request);
 

@@ -46,7 +46,8 @@ TEST(SimulationTest, FaultsLoseNothingAndChangeNothing) {
     ADD_FAILURE() << (outcome.violation.empty()
                           ? "the result differs from the fault-free run's:\n" + outcome.result
                           : outcome.violation)
-                  << "\nreplay: RSIDIFF_SIMULATION_SEED=" << seed
+                  << "\n"
+                  << outcome.story << "\nreplay: RSIDIFF_SIMULATION_SEED=" << seed
                   << " RSIDIFF_SIMULATION_SEEDS=1 coordinator_simulation_test "
                      "--gtest_filter=SimulationTest.FaultsLoseNothingAndChangeNothing";
   }

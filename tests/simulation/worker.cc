@@ -99,7 +99,9 @@ void Worker::Heartbeat() {
   if (registering_) return;
   auto request = Header<v1::HeartbeatRequest>();
   FillHeld(request.mutable_held());
-  Call(request, kCallTimeout, [this](absl::StatusOr<coordinator::Response> answer) {
+  uint64_t incarnation = incarnation_;
+  Call(request, kCallTimeout, [this, incarnation](absl::StatusOr<coordinator::Response> answer) {
+    if (incarnation != incarnation_) return;
     if (absl::IsAborted(answer.status())) return Exit();
     if (Refused(answer.status())) return;
     const auto& response = std::get<v1::HeartbeatResponse>(*answer);
@@ -124,11 +126,10 @@ void Worker::Lease() {
   uint64_t incarnation = incarnation_;
   Call(request, kPollWait + kCallTimeout, [this, incarnation](absl::StatusOr<coordinator::Response> answer) {
     leasing_ = false;
-    if (absl::IsAborted(answer.status()) && incarnation == incarnation_) return Exit();
+    if (incarnation != incarnation_) return Lease();  // an answer to what this process was before
+    if (absl::IsAborted(answer.status())) return Exit();
     if (Refused(answer.status())) return;
-    if (incarnation == incarnation_) {
-      for (const v1::Grant& grant : std::get<v1::LeaseResponse>(*answer).grants()) Begin(grant);
-    }
+    for (const v1::Grant& grant : std::get<v1::LeaseResponse>(*answer).grants()) Begin(grant);
     Lease();
   });
 }
