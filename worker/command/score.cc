@@ -142,6 +142,7 @@ void AddScoreCommand(CLI::App& app, Invocation& invocation) {
           "pickscore or aesthetic; DIR holds a CLIPModel, or for aesthetic the head, and then clip= names "
           "the CLIPModel whose embedding it reads. NAME is the column's, by default TYPE")
       ->required()
+      ->type_name("SCORER")
       ->allow_extra_args(false)
       ->check([](const std::string& text) {
         const absl::Status status = ParseScorerArgument(text).status();
@@ -149,19 +150,22 @@ void AddScoreCommand(CLI::App& app, Invocation& invocation) {
       });
   command->add_option(
       "--tokenizer", arguments->tokenizer,
-      "folder with vocab.json and merges.txt, where a scorer names none; default: the scorer's DIR");
-  command->add_option("--samples", arguments->samples, "samples.jsonl; its `file` paths start at its folder")
+      "Folder with vocab.json and merges.txt, where a scorer names none; default: the scorer's DIR");
+  command
+      ->add_option("--samples", arguments->samples, "A samples.jsonl; its `file` paths start at its folder")
       ->required();
-  command->add_option("--out", arguments->out, "file to write: the lines with \"scores\" added")->required();
+  command->add_option("--out", arguments->out, "File to write: the lines with \"scores\" added")->required();
   command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str();
-  command->add_option("--dtype", arguments->precision, "fp32, bf16 or fp16")->capture_default_str();
-  command->add_option("--batch", arguments->batch_size, "pictures a forward pass")
+  command->add_option("--dtype", arguments->precision, "Precision of the models")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
+  command->add_option("--batch", arguments->batch_size, "Pictures a forward pass")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
-  command->add_option("--threads", arguments->threads, "CPU threads")
+  command->add_option("--threads", arguments->threads, "Threads of the processor")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", arguments->json, "print the summary as JSON");
+  command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
       "Examples:\n"
       "  rsidiff-worker score --scorer clipscore=clip --samples out/samples.jsonl --out scores.jsonl\n"
