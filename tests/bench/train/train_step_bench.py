@@ -1,7 +1,7 @@
 """One fine-tuning step: ours against PyTorch with diffusers' UNet and its fastest AdamW, on the same inputs.
 
-Prints the environment, seconds a step of each and the ratio (above 1: ours is faster). Both run in turns, so that
-a busy machine hits both; the best step of each counts.
+Prints the environment, seconds a step of each and the ratio (above 1: ours is faster), by the clock and by processor
+time, which other processes on the machine disturb less. Both run in turns; the best step of each counts.
 
     RSIDIFF_BIN=build/release/bin python tests/bench/train/train_step_bench.py [--model shapes|mid] [--threads N]
 """
@@ -69,7 +69,8 @@ def time_ours(folder, unet_folder, steps):
     (folder / "spec.json").write_text(json.dumps(spec))
     tool = Path(os.environ["RSIDIFF_BIN"]) / "finetune_steps"
     done = subprocess.run([tool, folder / "spec.json"], capture_output=True, text=True, check=True)
-    return [json.loads(line)["seconds"] for line in done.stdout.splitlines()][1:]  # the first one warms up
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [(line["seconds"], line["cpu_seconds"]) for line in lines[1:]]  # the first one warms up
 
 
 def time_torch(unet, draws, steps, processor):
@@ -80,7 +81,7 @@ def time_torch(unet, draws, steps, processor):
     d = {name: value[0] for name, value in draws.items()}
     seconds = []
     for _ in range(steps):
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         noisy = scheduler.add_noise(d["latents"], d["noise"], d["timesteps"])
         prediction = unet(noisy, d["timesteps"], d["context"]).sample
         losses = torch.nn.functional.mse_loss(prediction, d["noise"], reduction="none").mean((1, 2, 3))
@@ -88,7 +89,7 @@ def time_torch(unet, draws, steps, processor):
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append((time.perf_counter() - begin, time.process_time() - begin_cpu))
     return seconds[1:]
 
 
@@ -108,9 +109,13 @@ def main():
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
     print(f"{cpu}, torch {torch.__version__}, {arguments.threads} thread(s), load {os.getloadavg()[0]:.1f}")
     print(f"{arguments.model}: {millions:.1f} M parameters, batch {draws['latents'].shape[1]}, fp32, AdamW")
-    print(f"  rsidiff                      {min(ours):8.3f} s/step")
-    for name, seconds in theirs.items():
-        print(f"  diffusers, {name:17s} {min(seconds):8.3f} s/step   ratio {min(seconds) / min(ours):.2f}")
+    best = lambda times: [min(column) for column in zip(*times)]
+    clock, cpu_time = best(ours)
+    print(f"  {'rsidiff':25s} {clock:8.3f} s/step   {cpu_time:8.3f} s of processor time")
+    for name, times in theirs.items():
+        other, other_cpu = best(times)
+        print(f"  {'diffusers, ' + name:25s} {other:8.3f} s/step   {other_cpu:8.3f} s of processor time   "
+              f"ratio {other / clock:.2f} by the clock, {other_cpu / cpu_time:.2f} by processor time")
 
 
 if __name__ == "__main__":

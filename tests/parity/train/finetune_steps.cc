@@ -5,6 +5,7 @@
 // Prints a JSON line a step; writes state.safetensors and, for LoRA, lora.safetensors, and
 // prediction.safetensors: the trained UNet's answer to the first step's noisy latents.
 #include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -99,15 +100,19 @@ absl::Status Run(const nlohmann::json& spec) {
                                                                std::make_unique<GivenBatches>(*draws)));
   TrainerCallbacks callbacks;
   auto last = std::chrono::steady_clock::now();
+  auto last_cpu = std::clock();
   callbacks.on_step = [&](const StepReport& report) {
     const auto now = std::chrono::steady_clock::now();
+    const auto now_cpu = std::clock();
     std::cout << nlohmann::json{{"loss", report.loss},
                                 {"grad_norm", report.grad_norm},
                                 {"learning_rate", report.learning_rate},
-                                {"seconds", std::chrono::duration<double>(now - last).count()}}
+                                {"seconds", std::chrono::duration<double>(now - last).count()},
+                                {"cpu_seconds", static_cast<double>(now_cpu - last_cpu) / CLOCKS_PER_SEC}}
                      .dump()
               << std::endl;
     last = now;
+    last_cpu = now_cpu;
   };
   RSIDIFF_RETURN_IF_ERROR(trainer->Run(Membership{}, callbacks).status());
   if (spec.value("time_only", false)) {

@@ -1,8 +1,8 @@
 """Fine-tuning steps against PyTorch, diffusers and peft, with the same noise and timesteps.
 
-Losses and first moments (which are the clipped gradients, averaged) must agree to 1e-4. Weight updates are
-allowed 1e-3: AdamW divides each gradient by its own size, so where a gradient is rounding noise about zero (the
-bias in front of a normalisation, say) its sign, and with it a whole update of that weight, is noise as well.
+Losses, gradient norms, first moments (the clipped gradients, averaged) and the changes of the weights must agree
+to 1e-4 (seen: 1e-7 and 5e-6). AdamW divides each gradient by its own size, so a gradient that is rounding noise about
+zero still moves its weight; that noise is the larger part of what is seen in the changes.
 """
 import json
 import os
@@ -128,10 +128,10 @@ def check(ours, state, reference, start, ema=False):
         assert mine["loss"] == pytest.approx(loss, rel=1e-4)
         assert mine["grad_norm"] == pytest.approx(norm, rel=1e-4)
         assert mine["learning_rate"] == pytest.approx(rate, rel=1e-12, abs=1e-20)
-    assert distance(part(state, "exp_avg"), moments) < 1e-4 * len(logs)
-    assert distance(part(state, "parameters"), weights, start) < 1e-3
+    assert distance(part(state, "exp_avg"), moments) < 1e-4
+    assert distance(part(state, "parameters"), weights, start) < 1e-4
     if ema:
-        assert distance(part(state, "ema"), ema_weights, start) < 1e-3
+        assert distance(part(state, "ema"), ema_weights, start) < 1e-4
 
 
 CASES = {
@@ -155,7 +155,7 @@ def test_full_fine_tuning(tmp_path, model, prediction_type, case):
     probe = load_file(tmp_path / "prediction.safetensors")
     with torch.no_grad():
         expected = unet(probe["noisy"], draws["timesteps"][0], draws["context"][0]).sample
-    assert distance({"": probe["prediction"]}, {"": expected}) < 1e-3
+    assert distance({"": probe["prediction"]}, {"": expected}) < 1e-4
 
 
 @pytest.mark.parametrize("model", ["sd1", "sd2", "shapes"])
