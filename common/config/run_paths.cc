@@ -44,6 +44,18 @@ std::vector<std::string> Matches(const std::string& pattern) {
   return matches;
 }
 
+// Weights in several files, told by their index.
+bool IsSharded(const fs::path& weights) {
+  return weights.extension() == ".safetensors" && IsFile(weights.string() + ".index.json");
+}
+
+// The same weights as a pickle, in the names of diffusers and transformers.
+bool IsPickled(const fs::path& weights) {
+  if (weights.extension() != ".safetensors") return false;
+  return IsFile(fs::path(weights).replace_extension(".bin")) ||
+         IsFile(weights.parent_path() / "pytorch_model.bin");
+}
+
 using Paths = google::protobuf::RepeatedPtrField<std::string>;
 
 void ResolvePrompts(const fs::path& folder, const std::string& field, ReadSpec& read, Paths& paths) {
@@ -94,7 +106,7 @@ class PathChecker {
                   {"config.json", "model.safetensors", "preprocessor_config.json"});
       CheckFolder(path + ".tokenizer", scorer.tokenizer(), "tokenizer", {"vocab.json", "merges.txt"});
     } else if (scorer.type() == v1::SCORER_TYPE_AESTHETIC) {
-      CheckFolder(path + ".path", scorer.path(), "aesthetic head", {"config.json", "model.safetensors"});
+      CheckFolder(path + ".path", scorer.path(), "aesthetic head", {"model.safetensors"});
       CheckFolder(path + ".clip", scorer.clip(), "CLIP model",
                   {"config.json", "model.safetensors", "preprocessor_config.json"});
     }
@@ -107,15 +119,10 @@ class PathChecker {
     std::vector<std::string> missing;
     bool pickled = false;
     for (const std::string& file : files) {
-      if (IsFile(fs::path(folder) / file)) continue;
+      const fs::path path_of_file = fs::path(folder) / file;
+      if (IsFile(path_of_file) || IsSharded(path_of_file)) continue;
       missing.push_back(file);
-      fs::path pickle = fs::path(folder) / file;
-      if (file == "model.safetensors" || file == "text_encoder/model.safetensors") {
-        pickle.replace_filename("pytorch_model.bin");
-      } else {
-        pickle.replace_extension(".bin");
-      }
-      pickled |= absl::EndsWith(file, ".safetensors") && IsFile(pickle);
+      pickled |= IsPickled(path_of_file);
     }
     if (missing.empty()) return;
     Error(path, absl::StrCat(path, ": no ", kind, " folder, it lacks ", absl::StrJoin(missing, ", "),

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -51,16 +52,26 @@ absl::StatusOr<Geometry> ReadGeometry(const std::filesystem::path& model) {
   return Geometry{size->get<uint32_t>(), 1u << (blocks->size() - 1)};
 }
 
-uint64_t FileBytes(const std::filesystem::path& path) {
+// Size of the UNet's weights, in one file or in shards (NAME-00001-of-00002.safetensors).
+uint64_t UnetBytes(const std::filesystem::path& model) {
   std::error_code error;
-  const uint64_t bytes = std::filesystem::file_size(path, error);
-  return error ? 0 : bytes;
+  const uint64_t whole =
+      std::filesystem::file_size(model / "unet/diffusion_pytorch_model.safetensors", error);
+  if (!error) return whole;
+  uint64_t shards = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(model / "unet", error)) {
+    const std::string name = entry.path().filename().string();
+    if (!absl::EndsWith(name, ".safetensors") || !absl::StrContains(name, "-of-")) continue;
+    std::error_code no_size;
+    const uint64_t bytes = entry.file_size(no_size);
+    if (!no_size) shards += bytes;
+  }
+  return shards;
 }
 
 uint64_t CheckpointBytes(const v1::RunSpec& spec) {
   // An adapter is a hundredth of its model or less.
-  const uint64_t model =
-      FileBytes(std::filesystem::path(spec.model().path()) / "unet/diffusion_pytorch_model.safetensors");
+  const uint64_t model = UnetBytes(spec.model().path());
   const uint64_t trained = spec.train().method() == v1::TRAIN_METHOD_LORA ? model / 100 : model;
   const uint64_t states = CeilDivide(spec.train().steps(), spec.train().checkpoint_every());
   return spec.rounds() * (trained + states * trained * kTrainingStateParts);

@@ -135,7 +135,7 @@ std::vector<std::string> RunProgress::Screen(const Terminal& terminal) const {
     if (part.Remaining() != absl::InfiniteDuration())
       facts.push_back("eta " + DurationText(part.Remaining()));
     if (!part.detail.empty()) facts.push_back(part.detail);
-    absl::StrAppend(&lines.back(), "  ", absl::StrJoin(facts, "  "));
+    for (const std::string& fact : facts) absl::StrAppend(&lines.back(), "  ", fact);
   }
   if (const std::string scores = ScoreText(); !scores.empty()) lines.push_back(scores);
   if (!status_.last_error().empty()) {

@@ -59,11 +59,11 @@ TEST_F(Watch, PrintsALineAChangeAndTheTableAtTheEnd) {
 
 TEST_F(Watch, DrawsOverItselfOnAScreen) {
   line.terminal = {true, true, 100};
-  Script({Status(v1::RUN_STATE_ACTIVE, 0), Status(v1::RUN_STATE_ACTIVE, 16),
-          Status(v1::RUN_STATE_SUCCEEDED, 64)});
+  const v1::RunStatus start = Status(v1::RUN_STATE_ACTIVE, 0);
+  Script({start, start, Status(v1::RUN_STATE_ACTIVE, 16), Status(v1::RUN_STATE_SUCCEEDED, 64)});
   const CommandOutcome outcome = line.Run({"run", "watch", "5"});
   EXPECT_THAT(outcome.err,
-              AllOf(HasSubstr("\x1B[2A\r\x1B[J"), HasSubstr("[######"), HasSubstr("16/64 samples")));
+              AllOf(HasSubstr("\x1B[2A\r\x1B[J"), HasSubstr("[#####-"), HasSubstr("16/64 samples\n")));
 }
 
 TEST_F(Watch, FailedAndCancelledRunsHaveTheirOwnCode) {

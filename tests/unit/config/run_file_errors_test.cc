@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -180,9 +182,7 @@ TEST(RunFileErrors, AreAllToldAtOnceInFileOrder) {
 
 TEST(RunFileErrors, OfFoldersAndFilesAreToldTogetherWithTheRest) {
   const std::string path = testing::TempDir() + "/broken_run.yaml";
-  FILE* file = fopen(path.c_str(), "w");
-  fputs(absl::StrReplaceAll(kGood, {{"steps: 10", "steps: x"}, {"train.txt", "none/*.txt"}}).c_str(), file);
-  fclose(file);
+  std::ofstream(path) << absl::StrReplaceAll(kGood, {{"steps: 10", "steps: x"}, {"train.txt", "none/*.txt"}});
   const absl::StatusOr<RunFile> run = LoadRunFile(path);
   ASSERT_FALSE(run.ok());
   const std::string message(run.status().message());
@@ -191,6 +191,29 @@ TEST(RunFileErrors, OfFoldersAndFilesAreToldTogetherWithTheRest) {
   EXPECT_THAT(message, testing::HasSubstr(":6:16: prompts.evaluation: no such file: "));
   EXPECT_THAT(message, testing::HasSubstr(":12:11: scorers[0].path: no such folder: "));
   EXPECT_THAT(message, testing::HasSubstr(":18:10: train.steps has to be a whole number"));
+}
+
+TEST(RunFileErrors, NameTheFilesThatAModelFolderLacks) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "half_model";
+  fs::remove_all(folder);
+  for (const char* file :
+       {"base/model_index.json", "base/unet/config.json",
+        "base/unet/diffusion_pytorch_model.safetensors.index.json", "base/vae/config.json",
+        "base/vae/diffusion_pytorch_model.safetensors", "base/text_encoder/config.json",
+        "base/text_encoder/pytorch_model.bin", "base/tokenizer/vocab.json",
+        "base/scheduler/scheduler_config.json", "train.txt", "eval.txt", "clip/config.json",
+        "clip/model.safetensors", "clip/preprocessor_config.json", "clip/vocab.json", "clip/merges.txt"}) {
+    fs::create_directories((folder / file).parent_path());
+    std::ofstream(folder / file) << "x\n";
+  }
+  std::ofstream(folder / "run.yaml") << absl::StrReplaceAll(kGood, {{"path: other", "path: clip"}});
+  EXPECT_EQ(LoadRunFile(folder / "run.yaml").status().message(),
+            absl::StrCat(
+                (folder / "run.yaml").string(),
+                ":3:15: model.path: no diffusers pipeline folder, it lacks text_encoder/model.safetensors, "
+                "tokenizer/merges.txt (pickled .bin weights are never read; save as safetensors): ",
+                (folder / "base").string()));
 }
 
 }  // namespace
