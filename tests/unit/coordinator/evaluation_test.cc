@@ -1,0 +1,59 @@
+#include "coordinator/schedule/evaluation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace rsidiff::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::RunSpec Spec(bool held_out) {
+  v1::RunSpec spec;
+  spec.add_scorers()->set_name("s");
+  if (held_out) {
+    spec.add_scorers()->set_name("h");
+    spec.mutable_scorers(1)->set_role(v1::SCORER_ROLE_HELD_OUT);
+  }
+  return spec;
+}
+
+v1::EvaluationSummary Scores(double s, double h) {
+  v1::EvaluationSummary summary;
+  (*summary.mutable_scores())["s"].set_mean(s);
+  (*summary.mutable_scores())["s"].set_stddev(2);
+  (*summary.mutable_scores())["h"].set_mean(h);
+  return summary;
+}
+
+TEST(JudgeRoundsTest, HeldOutScorerDecides) {
+  RoundJudgement judgement = JudgeRounds(Spec(true), {Scores(0, 0.2), Scores(9, 0.1), Scores(5, 0.3)});
+  EXPECT_EQ(judgement.best_round, 2);
+  EXPECT_DOUBLE_EQ(judgement.best_score, 0.3);
+  EXPECT_FALSE(judgement.stop);
+  EXPECT_EQ(judgement.reason, "round 2 is the best: it scores 0.3, the base model 0.2");
+}
+
+TEST(JudgeRoundsTest, WithoutOneTheSelectionScorersDecideAgainstTheBase) {
+  v1::RunSpec spec = Spec(false);
+  EXPECT_DOUBLE_EQ(RoundScore(spec, Scores(5, 0), Scores(1, 0)), 2);
+  EXPECT_EQ(JudgeRounds(spec, {Scores(1, 0), Scores(5, 0), Scores(3, 0)}).best_round, 1);
+}
+
+TEST(JudgeRoundsTest, NoRoundBeatsTheBase) {
+  RoundJudgement judgement = JudgeRounds(Spec(true), {Scores(0, 0.2), Scores(0, 0.2), Scores(0, 0.1)});
+  EXPECT_EQ(judgement.best_round, 0) << "an equal score is no improvement";
+  EXPECT_THAT(judgement.reason, HasSubstr("no round beat the base model"));
+}
+
+TEST(JudgeRoundsTest, PatienceCountsRoundsSinceTheBest) {
+  v1::RunSpec spec = Spec(true);
+  spec.mutable_stop()->set_patience(2);
+  EXPECT_FALSE(JudgeRounds(spec, {Scores(0, 1), Scores(0, 2), Scores(0, 1)}).stop);
+  RoundJudgement judgement = JudgeRounds(spec, {Scores(0, 1), Scores(0, 2), Scores(0, 1), Scores(0, 1)});
+  EXPECT_TRUE(judgement.stop);
+  EXPECT_THAT(judgement.reason, HasSubstr("stopped after 2 rounds without a better one"));
+}
+
+}  // namespace
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,154 @@
+#include "coordinator/schedule/selection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace rsidiff::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+
+v1::RunSpec Spec(v1::SelectionMethod method, uint32_t keep) {
+  v1::RunSpec spec;
+  for (const char* name : {"a", "b"}) {
+    v1::ScorerSpec* scorer = spec.add_scorers();
+    scorer->set_name(name);
+    scorer->set_role(v1::SCORER_ROLE_SELECTION);
+    scorer->set_weight(*name == 'a' ? 2 : 1);
+  }
+  v1::ScorerSpec* held_out = spec.add_scorers();
+  held_out->set_name("h");
+  held_out->set_role(v1::SCORER_ROLE_HELD_OUT);
+  spec.mutable_selection()->set_method(method);
+  spec.mutable_selection()->set_keep(keep);
+  return spec;
+}
+
+v1::SampleRecord Sample(uint32_t index, uint32_t prompt, double a, double b) {
+  v1::SampleRecord sample;
+  sample.set_index(index);
+  sample.set_prompt_id(prompt);
+  (*sample.mutable_scores())["a"] = a;
+  (*sample.mutable_scores())["b"] = b;
+  return sample;
+}
+
+v1::ScorerStatistics Statistics(double mean, double stddev) {
+  v1::ScorerStatistics statistics;
+  statistics.set_mean(mean);
+  statistics.set_stddev(stddev);
+  return statistics;
+}
+
+std::vector<uint32_t> Selected(const std::vector<v1::SampleRecord>& samples) {
+  std::vector<uint32_t> indices;
+  for (const v1::SampleRecord& sample : samples) {
+    if (sample.selected()) indices.push_back(sample.index());
+  }
+  return indices;
+}
+
+TEST(ScoreStatisticsTest, PopulationMeanAndDeviation) {
+  // numpy.mean and numpy.std of [1, 2, 3, 6]
+  StatisticsMap statistics = ScoreStatistics(
+      {Sample(0, 0, 1, 5), Sample(1, 0, 2, 5), Sample(2, 0, 3, 5), Sample(3, 0, 6, 5)}, {"a", "b"});
+  EXPECT_DOUBLE_EQ(statistics["a"].mean(), 3);
+  EXPECT_NEAR(statistics["a"].stddev(), 1.8708286933869707, 1e-15);
+  EXPECT_EQ(statistics["a"].count(), 4);
+  EXPECT_EQ(statistics["b"].stddev(), 0);
+}
+
+TEST(ScoreStatisticsTest, ConstantScoresHaveNoDeviationInSpiteOfRounding) {
+  std::vector<v1::SampleRecord> samples;
+  for (uint32_t i = 0; i < 7; ++i) samples.push_back(Sample(i, 0, 0.1, 0));
+  EXPECT_EQ(ScoreStatistics(samples, {"a"})["a"].stddev(), 0);
+}
+
+TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
+  StatisticsMap statistics = {{"a", Statistics(1, 2)}, {"b", Statistics(0, 1)}};
+  auto samples =
+      SelectSamples(Spec(v1::SELECTION_METHOD_SUM, 1), statistics,
+                    {Sample(0, 5, 3, 0), Sample(1, 5, 1, 3), Sample(2, 6, 1, 0), Sample(3, 6, 1, -1)});
+  EXPECT_DOUBLE_EQ(samples[0].z().at("a"), 1);
+  EXPECT_DOUBLE_EQ(samples[0].reward(), 2);  // 2 * 1 + 1 * 0
+  EXPECT_DOUBLE_EQ(samples[1].reward(), 3);  // 2 * 0 + 1 * 3
+  EXPECT_THAT(Selected(samples), ElementsAre(1, 2));
+  EXPECT_EQ(samples[0].rank(), 1);
+  EXPECT_EQ(samples[0].reason(), "dropped: rank 1 of 2");
+  EXPECT_EQ(samples[1].reason(), "kept: rank 0 of 2");
+}
+
+TEST(SelectSamplesTest, ConstantScorerSaysNothing) {
+  StatisticsMap statistics = {{"a", Statistics(1, 0)}, {"b", Statistics(0, 1)}};
+  auto samples =
+      SelectSamples(Spec(v1::SELECTION_METHOD_SUM, 1), statistics, {Sample(0, 0, 9, 1), Sample(1, 0, 1, 2)});
+  EXPECT_EQ(samples[0].z().at("a"), 0);
+  EXPECT_THAT(Selected(samples), ElementsAre(1));
+}
+
+TEST(SelectSamplesTest, TiesGoToTheLowerIndex) {
+  StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+  auto samples = SelectSamples(Spec(v1::SELECTION_METHOD_SUM, 2), statistics,
+                               {Sample(0, 0, 1, 1), Sample(1, 0, 1, 1), Sample(2, 0, 1, 1)});
+  EXPECT_THAT(Selected(samples), ElementsAre(0, 1));
+}
+
+TEST(SelectSamplesTest, GateRefusesKeptSamplesBelowIt) {
+  v1::RunSpec spec = Spec(v1::SELECTION_METHOD_SUM, 1);
+  spec.mutable_selection()->set_gate(0);
+  StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+  auto samples = SelectSamples(spec, statistics, {Sample(0, 0, -0.25, 0.19), Sample(1, 1, 0, 0)});
+  EXPECT_THAT(Selected(samples), ElementsAre(1)) << "the gate itself passes";
+  EXPECT_EQ(samples[0].reason(), "dropped: summed z -0.31 below gate 0");
+}
+
+TEST(SelectSamplesTest, RankAsksForAgreement) {
+  // By sum, sample 0 wins on scorer a alone; by rank, 1 is second and first.
+  StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+  v1::RunSpec spec = Spec(v1::SELECTION_METHOD_RANK, 1);
+  for (v1::ScorerSpec& scorer : *spec.mutable_scorers()) scorer.set_weight(1);
+  auto samples = SelectSamples(
+      spec, statistics, {Sample(0, 0, 100, 0), Sample(1, 0, 2, 3), Sample(2, 0, 1, 2), Sample(3, 0, 0, 1)});
+  EXPECT_DOUBLE_EQ(samples[0].reward(), 0.5);
+  EXPECT_NEAR(samples[1].reward(), (2.0 / 3 + 1) / 2, 1e-15);
+  EXPECT_THAT(Selected(samples), ElementsAre(1));
+}
+
+TEST(SelectSamplesTest, EqualScoresShareTheirRanks) {
+  v1::RunSpec spec = Spec(v1::SELECTION_METHOD_RANK, 1);
+  StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+  auto samples = SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, 1, 1)});
+  EXPECT_DOUBLE_EQ(samples[0].reward(), 0.5);
+  EXPECT_DOUBLE_EQ(samples[1].reward(), 0.5);
+}
+
+TEST(SelectSamplesTest, AllKeepsEverySampleAndIgnoresTheGate) {
+  v1::RunSpec spec = Spec(v1::SELECTION_METHOD_ALL, 1);
+  spec.mutable_selection()->set_gate(50);
+  StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+  auto samples = SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, -9, 1)});
+  EXPECT_THAT(Selected(samples), ElementsAre(0, 1));
+  EXPECT_EQ(samples[1].rank(), 1);
+}
+
+TEST(SummarizeSelectionTest, CountsPromptsThatTheGateEmptied) {
+  v1::RunSpec spec = Spec(v1::SELECTION_METHOD_SUM, 1);
+  spec.mutable_selection()->set_gate(1);
+  StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+  auto samples =
+      SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, 0, 0), Sample(2, 1, 0, 0)});
+  v1::SelectionSummary summary = SummarizeSelection(spec, samples);
+  EXPECT_EQ(summary.samples(), 3);
+  EXPECT_EQ(summary.selected(), 1);
+  EXPECT_EQ(summary.prompts(), 2);
+  EXPECT_EQ(summary.prompts_without_selection(), 1);
+  EXPECT_DOUBLE_EQ(summary.reward_mean(), 1);
+  EXPECT_DOUBLE_EQ(summary.selected_reward_mean(), 3);
+  EXPECT_DOUBLE_EQ(summary.kept().at("a").mean(), 1);
+  EXPECT_NEAR(summary.all().at("a").mean(), 1.0 / 3, 1e-15);
+}
+
+}  // namespace
+}  // namespace rsidiff::coordinator
