@@ -12,6 +12,11 @@
 namespace rsidiff::worker {
 namespace {
 
+// Where torch's fused CPU kernel has the slower backward: measured in
+// docs/decisions/0015-attention-kernels.md.
+constexpr int64_t kMatmulMaxKeys = 128;
+constexpr int64_t kMatmulMinQueries = 64;
+
 bool RecordsGradient(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   return at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
 }
@@ -31,7 +36,8 @@ at::Tensor MatmulAttention(const at::Tensor& q, const at::Tensor& k, const at::T
 
 at::Tensor ScaledDotProductAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                      AttentionMask mask) {
-  if (q.is_cpu() && RecordsGradient(q, k, v)) return MatmulAttention(q, k, v, mask);
+  bool few_keys = k.size(-2) <= kMatmulMaxKeys && q.size(-2) >= kMatmulMinQueries;
+  if (q.is_cpu() && few_keys && RecordsGradient(q, k, v)) return MatmulAttention(q, k, v, mask);
   return at::scaled_dot_product_attention(q, k, v, {}, 0.0, mask == AttentionMask::kCausal);
 }
 

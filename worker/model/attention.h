@@ -14,10 +14,8 @@ namespace rsidiff::worker {
 
 enum class AttentionMask { kNone, kCausal };
 
-/// softmax(q kᵀ / √d) v for q, k, v [N, heads, length, d]. Chooses the kernel by device and by whether
-/// gradients are recorded: torch's fused CPU kernel is the fastest forward, but its backward is slower than
-/// that of two matrix products (docs/decisions/attention-kernels.md). Scores are kept in fp32 for
-/// half-precision inputs.
+/// softmax(q kᵀ / √d) v for q, k, v [N, heads, length, d]. torch's fused kernel, except on the CPU while
+/// gradients are recorded, where two matrix products can be faster: docs/decisions/0015-attention-kernels.md.
 at::Tensor ScaledDotProductAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                      AttentionMask mask = AttentionMask::kNone);
 

@@ -24,7 +24,7 @@ class UNet2DConditionModel {
   /// Loads `folder`/config.json and its safetensors weights. Errors name the file and the key or tensor.
   static absl::StatusOr<std::unique_ptr<UNet2DConditionModel>> Load(const std::filesystem::path& folder,
                                                                     const ComputeOptions& options);
-  /// Over weights in memory; `name` stands before error messages.
+  /// Over weights in memory, shared where device and dtype suit; `name` stands before error messages.
   static absl::StatusOr<std::unique_ptr<UNet2DConditionModel>> Create(const UNet2DConfig& config,
                                                                       NamedTensors weights, std::string name,
                                                                       const ComputeOptions& options);

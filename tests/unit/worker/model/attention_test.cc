@@ -28,8 +28,10 @@ at::Tensor Reference(const Projections& x, AttentionMask mask) {
 }
 
 TEST(AttentionTest, WithAndWithoutGradientsAgreeWithTheDefinition) {
-  for (AttentionMask mask : {AttentionMask::kNone, AttentionMask::kCausal}) {
-    Projections x = Random(9, 9, 5);
+  // Lengths on both sides of the choice between kernels.
+  for (auto [length, mask] : {std::pair(9, AttentionMask::kNone), std::pair(9, AttentionMask::kCausal),
+                              std::pair(70, AttentionMask::kNone), std::pair(70, AttentionMask::kCausal)}) {
+    Projections x = Random(length, length, 5);
     at::Tensor expected = Reference(x, mask);
     at::Tensor plain = ScaledDotProductAttention(x.q, x.k, x.v, mask);
     EXPECT_TRUE(at::allclose(plain.to(at::kDouble), expected, 1e-5, 1e-6));
@@ -41,14 +43,20 @@ TEST(AttentionTest, WithAndWithoutGradientsAgreeWithTheDefinition) {
 }
 
 TEST(AttentionTest, GradientsAreThoseOfTheDefinition) {
-  Projections x = Random(6, 4, 8);
-  for (at::Tensor* tensor : {&x.q, &x.k, &x.v}) tensor->set_requires_grad(true);
-  ScaledDotProductAttention(x.q, x.k, x.v).square().sum().backward();
-  at::Tensor actual = at::cat({x.q.grad().flatten(), x.k.grad().flatten(), x.v.grad().flatten()});
-  for (at::Tensor* tensor : {&x.q, &x.k, &x.v}) tensor->mutable_grad() = at::Tensor();
-  Reference(x, AttentionMask::kNone).square().sum().backward();
-  at::Tensor expected = at::cat({x.q.grad().flatten(), x.k.grad().flatten(), x.v.grad().flatten()});
-  EXPECT_TRUE(at::allclose(actual, expected, 1e-4, 1e-5));
+  for (int64_t queries : {6, 70}) {
+    Projections x = Random(queries, 4, 8);
+    auto gradients = [&x](auto&& attend) {
+      for (at::Tensor* tensor : {&x.q, &x.k, &x.v}) {
+        tensor->mutable_grad() = at::Tensor();
+        tensor->set_requires_grad(true);
+      }
+      attend().square().sum().backward();
+      return at::cat({x.q.grad().flatten(), x.k.grad().flatten(), x.v.grad().flatten()});
+    };
+    at::Tensor actual = gradients([&] { return ScaledDotProductAttention(x.q, x.k, x.v); });
+    at::Tensor expected = gradients([&] { return Reference(x, AttentionMask::kNone); });
+    EXPECT_TRUE(at::allclose(actual, expected, 1e-4, 1e-5)) << queries;
+  }
 }
 
 TEST(AttentionTest, TheCacheIsEmptiedByAnotherContext) {
