@@ -16,8 +16,8 @@ WORKER = Path(os.environ["RSIDIFF_BIN"]) / "rsidiff-worker"
 SHAPES = Path(os.environ["RSIDIFF_SOURCE"]) / "deploy/examples/shapes/base"
 
 
-def finetune(manifest, out, *options, code=0):
-    args = [WORKER, "finetune", "--model", SHAPES, "--manifest", manifest, "--out", out, "--batch", "4", "--lr", "1e-4",
+def finetune(manifest, out, *options, code=0, lr=1e-4):
+    args = [WORKER, "finetune", "--model", SHAPES, "--manifest", manifest, "--out", out, "--batch", "4", "--lr", lr,
             "--seed", "3", *options]
     done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
@@ -103,8 +103,8 @@ def test_refuses_what_it_cannot_train_on(tmp_path, manifest):
 
 def test_divergence_stops_and_keeps_the_last_checkpoint(tmp_path, manifest):
     out = tmp_path / "diverged"
-    error = finetune(manifest, out, "--steps", 40, "--lr", 1e30, "--warmup", 2, "--checkpoint-every", 1,
-                     "--max-grad-norm", 0, code=1).stderr
+    error = finetune(manifest, out, "--steps", 40, "--warmup", 2, "--checkpoint-every", 1, "--max-grad-norm", 0, lr=1e30,
+                     code=1).stderr
     assert "training step" in error and "not finite" in error
     step = len(losses(out))
     assert 0 < step < 40
