@@ -39,10 +39,8 @@ class MetricsPage {
   std::vector<std::shared_ptr<prometheus::Collectable>> sources_ ABSL_GUARDED_BY(mutex_);
 };
 
-/// Histogram bounds in seconds, for calls (0.5 ms to 10 s), for disk syncs (50 us to 1 s) and for tasks
-/// (0.1 s to 2 h).
+/// Histogram bounds in seconds, for calls (0.5 ms to 10 s) and for disk syncs (50 us to 1 s).
 prometheus::Histogram::BucketBoundaries CallSeconds();
 prometheus::Histogram::BucketBoundaries SyncSeconds();
-prometheus::Histogram::BucketBoundaries TaskSeconds();
 
 }  // namespace rsidiff
