@@ -112,6 +112,7 @@ std::vector<RunDemand> Core::Impl::Demands(const Worker& worker, bool training_a
 }
 
 void Core::Impl::AddCandidates(const Worker& worker, Run& run, Round& round, RunDemand& demand) {
+  bool alone = ActiveWorkers() <= 1;
   for (const auto& [key, group] : round.groups) {
     if (key.first == v1::TASK_KIND_TRAIN || group.ready.empty()) continue;
     uint32_t in_branch = 0;
@@ -126,7 +127,7 @@ void Core::Impl::AddCandidates(const Worker& worker, Run& run, Round& round, Run
       TaskView view;
       view.now = now_;
       view.worker = worker.record.name();
-      view.alone = ActiveWorkers() <= 1;
+      view.alone = alone;
       auto preferred = workers_.find(task.preferred_worker);
       if (preferred != workers_.end() && preferred->second.record.state() == v1::WORKER_STATE_ACTIVE) {
         view.preferred_worker = task.preferred_worker;
