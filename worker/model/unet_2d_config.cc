@@ -91,7 +91,7 @@ void CheckSizes(JsonConfig& json, const UNet2DConfig& config) {
     }
     if (heads < 1 || heads > channels) {
       json.AddProblem(
-          absl::StrCat("number of attention heads does not fit ", channels, " channels: ", heads));
+          absl::StrCat("attention_head_dim (heads a block) does not fit ", channels, " channels: ", heads));
     }
   }
 }
