@@ -21,8 +21,8 @@ struct PaddedTokens {
 /// Immutable but for an internal cache of words; thread-safe.
 class ClipTokenizer {
  public:
-  /// Reads vocab.json and merges.txt of `folder` and, where there, the special tokens of
-  /// special_tokens_map.json and tokenizer_config.json. An error names the file and the line or token.
+  /// Reads vocab.json and merges.txt of `folder`, or its tokenizer.json, and, where there, the special tokens
+  /// of special_tokens_map.json and tokenizer_config.json. An error names the file and the line or token.
   static absl::StatusOr<std::unique_ptr<ClipTokenizer>> Load(const std::filesystem::path& folder);
   ~ClipTokenizer();
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -44,14 +45,15 @@ absl::StatusOr<json> ReadOptionalJsonObject(const std::filesystem::path& file) {
   return value;
 }
 
-absl::StatusOr<TokenIds> ReadVocabulary(const std::filesystem::path& file) {
-  RSIDIFF_ASSIGN_OR_RETURN(const json object, ReadJsonObject(file));
+absl::StatusOr<TokenIds> ReadTokenIds(const json& object, const std::string& file) {
+  if (!object.is_object())
+    return absl::InvalidArgumentError(absl::StrCat(file, ": the vocabulary is no object"));
   TokenIds ids;
   ids.reserve(object.size());
   for (const auto& [token, id] : object.items()) {
     if (!id.is_number_integer() || id.is_number_float() || id.get<int64_t>() < 0 ||
         id.get<int64_t>() > kMaxId) {
-      return absl::InvalidArgumentError(absl::StrCat(file.string(), ": the id of token ", json(token).dump(),
+      return absl::InvalidArgumentError(absl::StrCat(file, ": the id of token ", json(token).dump(),
                                                      " is not an integer from 0 to ", kMaxId, ": ",
                                                      id.dump()));
     }
@@ -63,10 +65,23 @@ absl::StatusOr<TokenIds> ReadVocabulary(const std::filesystem::path& file) {
 absl::StatusOr<int32_t> LookUp(const TokenIds& ids, const std::string& token, absl::string_view place) {
   auto found = ids.find(token);
   if (found != ids.end()) return found->second;
-  return absl::InvalidArgumentError(absl::StrCat(place, ": vocab.json has no token \"", token, "\""));
+  return absl::InvalidArgumentError(absl::StrCat(place, ": the vocabulary has no token \"", token, "\""));
 }
 
-absl::StatusOr<std::vector<BpeMerge>> ReadMerges(const std::filesystem::path& file, const TokenIds& ids) {
+absl::StatusOr<BpeMerge> ReadMerge(const std::vector<std::string>& parts, const TokenIds& ids,
+                                   const std::string& place) {
+  if (parts.size() != 2 || parts[0].empty() || parts[1].empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(place, ": not two tokens with a space between"));
+  }
+  BpeMerge merge;
+  RSIDIFF_ASSIGN_OR_RETURN(merge.left, LookUp(ids, parts[0], place));
+  RSIDIFF_ASSIGN_OR_RETURN(merge.right, LookUp(ids, parts[1], place));
+  RSIDIFF_ASSIGN_OR_RETURN(merge.merged, LookUp(ids, absl::StrCat(parts[0], parts[1]), place));
+  return merge;
+}
+
+// Lines of merges.txt.
+absl::StatusOr<std::vector<BpeMerge>> ReadMergeLines(const std::filesystem::path& file, const TokenIds& ids) {
   RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
   std::vector<absl::string_view> lines = absl::StrSplit(text, '\n');
   if (lines.back().empty()) lines.pop_back();
@@ -76,18 +91,65 @@ absl::StatusOr<std::vector<BpeMerge>> ReadMerges(const std::filesystem::path& fi
     absl::string_view line = lines[i];
     if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
     if (absl::StartsWith(line, "#version")) continue;
-    const std::string place = absl::StrCat(file.string(), ":", i + 1);
-    const std::vector<std::string> parts = absl::StrSplit(line, ' ');
-    if (parts.size() != 2 || parts[0].empty() || parts[1].empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(place, ": not two tokens with a space between"));
-    }
-    BpeMerge merge;
-    RSIDIFF_ASSIGN_OR_RETURN(merge.left, LookUp(ids, parts[0], place));
-    RSIDIFF_ASSIGN_OR_RETURN(merge.right, LookUp(ids, parts[1], place));
-    RSIDIFF_ASSIGN_OR_RETURN(merge.merged, LookUp(ids, absl::StrCat(parts[0], parts[1]), place));
+    RSIDIFF_ASSIGN_OR_RETURN(
+        BpeMerge merge, ReadMerge(absl::StrSplit(line, ' '), ids, absl::StrCat(file.string(), ":", i + 1)));
     merges.push_back(merge);
   }
   return merges;
+}
+
+// "merges" of tokenizer.json: strings as in merges.txt, or pairs.
+absl::StatusOr<std::vector<BpeMerge>> ReadMergeList(const json& list, const TokenIds& ids,
+                                                    const std::string& file) {
+  std::vector<BpeMerge> merges;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string place = absl::StrCat(file, ": merges[", i, "]");
+    std::vector<std::string> parts;
+    if (list[i].is_string()) {
+      parts = absl::StrSplit(list[i].get<std::string>(), ' ');
+    } else if (list[i].is_array()) {
+      for (const json& part : list[i]) parts.push_back(part.is_string() ? part.get<std::string>() : "");
+    }
+    RSIDIFF_ASSIGN_OR_RETURN(BpeMerge merge, ReadMerge(parts, ids, place));
+    merges.push_back(merge);
+  }
+  return merges;
+}
+
+// The vocabulary, its merges, and added_tokens of tokenizer.json as an added_tokens_decoder.
+struct Model {
+  TokenIds ids;
+  std::vector<BpeMerge> merges;
+  json added_tokens;
+};
+
+// transformers 5 writes tokenizer.json only, earlier versions vocab.json and merges.txt too.
+absl::StatusOr<Model> ReadModel(const std::filesystem::path& folder) {
+  Model model;
+  const std::filesystem::path whole = folder / "tokenizer.json";
+  if (std::filesystem::exists(folder / "vocab.json") || !std::filesystem::exists(whole)) {
+    RSIDIFF_ASSIGN_OR_RETURN(const json object, ReadJsonObject(folder / "vocab.json"));
+    RSIDIFF_ASSIGN_OR_RETURN(model.ids, ReadTokenIds(object, (folder / "vocab.json").string()));
+    RSIDIFF_ASSIGN_OR_RETURN(model.merges, ReadMergeLines(folder / "merges.txt", model.ids));
+    return model;
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(const json object, ReadJsonObject(whole));
+  const json bpe = object.value("model", json::object());
+  if (!bpe.is_object() || bpe.value("type", json()) != json("BPE") ||
+      !bpe.value("merges", json()).is_array()) {
+    return absl::InvalidArgumentError(absl::StrCat(whole.string(), ": model is no BPE with merges"));
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(model.ids, ReadTokenIds(bpe.value("vocab", json()), whole.string()));
+  RSIDIFF_ASSIGN_OR_RETURN(model.merges, ReadMergeList(bpe["merges"], model.ids, whole.string()));
+  model.added_tokens = json::object();
+  for (const json& token : object.value("added_tokens", json::array())) {
+    if (!token.is_object() || !token.value("id", json()).is_number_integer()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(whole.string(), ": added_tokens: not a token with an id"));
+    }
+    model.added_tokens[token["id"].dump()] = token;
+  }
+  return model;
 }
 
 // A special token as a file spells it: a string, or an object with flags.
@@ -162,7 +224,8 @@ absl::Status ReadDecoder(const json& decoder, const std::string& file, SpecialTo
   return absl::OkStatus();
 }
 
-absl::StatusOr<SpecialTokens> ReadSpecialTokens(const std::filesystem::path& folder, const json& config) {
+absl::StatusOr<SpecialTokens> ReadSpecialTokens(const std::filesystem::path& folder, const json& config,
+                                                const Model& model) {
   const std::string config_file = (folder / "tokenizer_config.json").string();
   SpecialTokens tokens;
   RSIDIFF_RETURN_IF_ERROR(ReadNamed(config, config_file, tokens));
@@ -171,6 +234,9 @@ absl::StatusOr<SpecialTokens> ReadSpecialTokens(const std::filesystem::path& fol
   } else {
     RSIDIFF_ASSIGN_OR_RETURN(const json map, ReadOptionalJsonObject(folder / "special_tokens_map.json"));
     RSIDIFF_RETURN_IF_ERROR(ReadNamed(map, (folder / "special_tokens_map.json").string(), tokens));
+    if (model.added_tokens.is_object()) {
+      RSIDIFF_RETURN_IF_ERROR(ReadDecoder(model.added_tokens, (folder / "tokenizer.json").string(), tokens));
+    }
   }
   // CLIPTokenizer's own.
   tokens.named.try_emplace("bos_token", TokenSpelling{"<|startoftext|>", false});
@@ -233,12 +299,13 @@ absl::StatusOr<ClipVocabulary> ReadClipVocabulary(const std::filesystem::path& f
     return absl::UnimplementedError(
         absl::StrCat((folder / "added_tokens.json").string(), ": added tokens are not supported"));
   }
-  RSIDIFF_ASSIGN_OR_RETURN(TokenIds ids, ReadVocabulary(folder / "vocab.json"));
+  RSIDIFF_ASSIGN_OR_RETURN(Model model, ReadModel(folder));
+  TokenIds& ids = model.ids;
   RSIDIFF_ASSIGN_OR_RETURN(const json config, ReadOptionalJsonObject(folder / "tokenizer_config.json"));
-  RSIDIFF_ASSIGN_OR_RETURN(const SpecialTokens tokens, ReadSpecialTokens(folder, config));
+  RSIDIFF_ASSIGN_OR_RETURN(const SpecialTokens tokens, ReadSpecialTokens(folder, config, model));
   ClipVocabulary vocabulary;
   for (const auto& [token, id] : ids) vocabulary.size = std::max<int64_t>(vocabulary.size, id + 1);
-  RSIDIFF_ASSIGN_OR_RETURN(vocabulary.merges, ReadMerges(folder / "merges.txt", ids));
+  vocabulary.merges = std::move(model.merges);
   RSIDIFF_ASSIGN_OR_RETURN(const int32_t unknown,
                            LookUp(ids, tokens.named.at("unk_token").content, folder.string()));
   FillByteTokens(ids, unknown, vocabulary.bytes);

@@ -28,9 +28,10 @@ struct ClipVocabulary {
   int model_max_length = 77;
 };
 
-/// Reads vocab.json, merges.txt and, where there, tokenizer_config.json and special_tokens_map.json, with
-/// the precedence that transformers 5 gives them: added_tokens_decoder in the former makes it skip the
-/// latter, else the latter wins. INVALID_ARGUMENT names the file, and the line or token.
+/// Reads vocab.json and merges.txt, or where the former is missing tokenizer.json, and, where there,
+/// tokenizer_config.json and special_tokens_map.json, with the precedence that transformers 5 gives them:
+/// added_tokens_decoder in the former makes it skip the latter, else the latter wins. INVALID_ARGUMENT names
+/// the file, and the line or token.
 absl::StatusOr<ClipVocabulary> ReadClipVocabulary(const std::filesystem::path& folder);
 
 }  // namespace rsidiff

@@ -167,6 +167,12 @@ def test_special_token_files(tmp_path, config, special):
     compare(variant(tmp_path, config, special), list(random_strings(1500, 2)) + ["hi! you <|EndOfText|> !<|endoftext|>!"])
 
 
+def test_tokenizer_json_alone(tmp_path):
+    CLIPTokenizer.from_pretrained(SHAPES).save_pretrained(tmp_path)
+    assert not (tmp_path / "vocab.json").exists()
+    compare(tmp_path, list(public_prompts()) + list(random_strings(1500, 3)))
+
+
 def test_long_word_takes_no_quadratic_time():
     # A million bytes in one word: seconds if the merge queue works, hours if every merge scans the word.
     assert len(tokenize(SHAPES, ["abcdefgh" * 125000])[0]["raw"]) > 1000
@@ -178,10 +184,10 @@ def test_long_word_takes_no_quadratic_time():
     ("vocab.json", '{"a": -1}', 'the id of token "a" is not an integer'),
     ("vocab.json", '{"a": 1.5}', 'the id of token "a" is not an integer'),
     ("vocab.json", '{"a": 99999999999}', 'the id of token "a" is not an integer'),
-    ("vocab.json", '{"a": 0}', 'vocab.json has no token "'),
+    ("vocab.json", '{"a": 0}', 'the vocabulary has no token "'),
     ("merges.txt", "#version: 0.2\ng r\na b c\n", "merges.txt:3: not two tokens"),
     ("merges.txt", "#version: 0.2\ng r\n\ni n\n", "merges.txt:3: not two tokens"),
-    ("merges.txt", "g notthere\n", 'merges.txt:1: vocab.json has no token "notthere"'),
+    ("merges.txt", "g notthere\n", 'merges.txt:1: the vocabulary has no token "notthere"'),
     ("tokenizer_config.json", '{"pad_token": 3}', "tokenizer_config.json: pad_token: not a token"),
     ("tokenizer_config.json", '{"pad_token": {"content": "x", "lstrip": true}}', "lstrip is not supported"),
     ("tokenizer_config.json", '{"added_tokens_decoder": {"x": "y"}}', "not a token id"),
