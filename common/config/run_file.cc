@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/defaults.h"
+#include "common/config/override.h"
 #include "common/config/run_paths.h"
 #include "common/config/validate.h"
 #include "common/config/yaml_tree.h"
@@ -24,7 +25,8 @@ void Append(std::vector<Diagnostic> more, std::vector<Diagnostic>& all) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
 
-Parsed Parse(absl::string_view text, const fs::path& path) {
+absl::StatusOr<Parsed> Parse(absl::string_view text, const fs::path& path,
+                             const std::vector<std::string>& overrides) {
   Parsed parsed;
   parsed.file.path = path.string();
   YamlDocument document = ParseYaml(text);
@@ -33,6 +35,9 @@ Parsed Parse(absl::string_view text, const fs::path& path) {
     return parsed;
   }
   parsed.is_yaml = true;
+  for (const std::string& assignment : overrides) {
+    RSIDIFF_ASSIGN_OR_RETURN(document.root, Override(document.root, assignment));
+  }
   ReadSpec read = ReadRunSpec(*document.root);
   ResolvePaths(fs::absolute(path).parent_path(), read);
   FillDefaults(read.spec);
@@ -54,12 +59,13 @@ absl::StatusOr<RunFile> Finish(Parsed parsed) {
 }  // namespace
 
 absl::StatusOr<RunFile> ParseRunFile(absl::string_view text, const fs::path& path) {
-  return Finish(Parse(text, path));
+  RSIDIFF_ASSIGN_OR_RETURN(Parsed parsed, Parse(text, path, {}));
+  return Finish(std::move(parsed));
 }
 
-absl::StatusOr<RunFile> LoadRunFile(const fs::path& path) {
+absl::StatusOr<RunFile> LoadRunFile(const fs::path& path, const std::vector<std::string>& overrides) {
   RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  Parsed parsed = Parse(text, path);
+  RSIDIFF_ASSIGN_OR_RETURN(Parsed parsed, Parse(text, path, overrides));
   if (parsed.is_yaml) Append(CheckPaths(parsed.file.spec, parsed.file.positions), parsed.errors);
   return Finish(std::move(parsed));
 }

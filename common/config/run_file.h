@@ -24,8 +24,10 @@ struct RunFile {
 /// `FILE:LINE:COLUMN: message`.
 absl::StatusOr<RunFile> ParseRunFile(absl::string_view text, const std::filesystem::path& path);
 
-/// Reads a run file, parses it and checks that the folders and files that it names are there and whole;
-/// all errors are reported together. NOT_FOUND: there is no such run file.
-absl::StatusOr<RunFile> LoadRunFile(const std::filesystem::path& path);
+/// Reads a run file, applies `overrides` ("KEY.KEY=VALUE", override.h) in order, parses it and checks that
+/// the folders and files that it names are there and whole; all errors are reported together. NOT_FOUND:
+/// there is no such run file.
+absl::StatusOr<RunFile> LoadRunFile(const std::filesystem::path& path,
+                                    const std::vector<std::string>& overrides);
 
 }  // namespace rsidiff

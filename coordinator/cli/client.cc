@@ -90,9 +90,10 @@ absl::StatusOr<v1::GetInfoResponse> ControlClient::GetInfo() {
   return response;
 }
 
-absl::StatusOr<uint64_t> ControlClient::SubmitRun(v1::RunSpec spec, v1::RunInputs inputs) {
+absl::StatusOr<uint64_t> ControlClient::SubmitRun(std::string request_id, v1::RunSpec spec,
+                                                  v1::RunInputs inputs) {
   v1::SubmitRunRequest request;
-  request.set_request_id(RandomId());
+  request.set_request_id(std::move(request_id));
   *request.mutable_spec() = std::move(spec);
   *request.mutable_inputs() = std::move(inputs);
   v1::SubmitRunResponse response;

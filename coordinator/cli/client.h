@@ -26,7 +26,8 @@ class ControlClient {
   const std::string& address() const { return address_; }
 
   absl::StatusOr<v1::GetInfoResponse> GetInfo();
-  absl::StatusOr<uint64_t> SubmitRun(v1::RunSpec spec, v1::RunInputs inputs);
+  /// The same `request_id` again gives the same run.
+  absl::StatusOr<uint64_t> SubmitRun(std::string request_id, v1::RunSpec spec, v1::RunInputs inputs);
   absl::StatusOr<v1::ListRunsResponse> ListRuns();
   absl::StatusOr<v1::RunStatus> GetRun(uint64_t run_id);
   absl::StatusOr<v1::RunStatus> SetRunState(uint64_t run_id, v1::RunState state);

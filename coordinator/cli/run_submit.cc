@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/artifact/folder.h"
+#include "common/base/digest.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_file.h"
 #include "common/config/yaml_writer.h"
@@ -25,6 +26,8 @@ struct Options {
   std::string file;
   bool watch = false;
   bool dry_run = false;
+  std::vector<std::string> overrides;
+  std::string request_id;
 };
 
 // More would not fit one message.
@@ -124,7 +127,7 @@ void PrintDryRun(const v1::RunSpec& spec, const RunPlan& plan, CommandContext& c
 }
 
 absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context) {
-  RSIDIFF_ASSIGN_OR_RETURN(RunFile file, LoadRunFile(options.file));
+  RSIDIFF_ASSIGN_OR_RETURN(RunFile file, LoadRunFile(options.file, options.overrides));
   for (const Diagnostic& warning : file.warnings) {
     context.Note(absl::StrCat("warning: ", FormatDiagnostics(file.path, {warning})));
   }
@@ -138,7 +141,10 @@ absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context)
   // Asked first, so that an unreachable coordinator is told before large folders are hashed.
   RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
   RSIDIFF_ASSIGN_OR_RETURN(v1::RunInputs inputs, StoreInputs(file.spec, std::move(prompts), context));
-  RSIDIFF_ASSIGN_OR_RETURN(const uint64_t id, context.client().SubmitRun(file.spec, std::move(inputs)));
+  RSIDIFF_ASSIGN_OR_RETURN(
+      const uint64_t id,
+      context.client().SubmitRun(options.request_id.empty() ? RandomId() : options.request_id, file.spec,
+                                 std::move(inputs)));
   context.Note(absl::StrCat("submitted run ", id, " ", file.spec.name()));
   if (options.watch) {
     if (!context.json) context.out() << id << std::endl;
@@ -164,9 +170,16 @@ void AddRunSubmit(CLI::App& parent, CommandSet& commands) {
   app->add_flag("--watch", options->watch, "Follow the run until it ends");
   app->add_flag("--dry-run", options->dry_run,
                 "Submit nothing; print the run file with every default filled in and what it would do");
+  app->add_option("--set", options->overrides, "Replace a value of the run file; may be given again")
+      ->allow_extra_args(false)
+      ->type_name("KEY.KEY=VALUE");
+  app->add_option("--request-id", options->request_id,
+                  "Name of this submission: submitting the same one again finds the run it made")
+      ->type_name("ID");
   app->footer(
       "\nPrints the run's id.\n\nExamples:\n  rsidiff run submit deploy/examples/shapes.yaml --dry-run\n"
-      "  rsidiff run submit deploy/examples/shapes.yaml --watch");
+      "  rsidiff run submit deploy/examples/shapes.yaml --watch\n"
+      "  rsidiff run submit deploy/examples/shapes.yaml --set rounds=1 --set train.learning_rate=1e-5");
   commands.Bind(app, [options](CommandContext& context) { return Submit(*options, context); });
 }
 

@@ -215,7 +215,7 @@ TEST(ExampleRunFiles, Load) {
   int loaded = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".yaml") continue;
-    const auto file = LoadRunFile(entry.path());
+    const auto file = LoadRunFile(entry.path(), {});
     EXPECT_TRUE(file.ok()) << file.status();
     if (!file.ok()) continue;
     EXPECT_TRUE(file->warnings.empty()) << FormatDiagnostics(file->path, file->warnings);
