@@ -44,6 +44,8 @@ say "Installing what is missing"
 bash deploy/install_deps.sh
 
 say "Building (the first time takes some minutes)"
+# Paths in the compiler cache are relative, so every clone of the repository shares it.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 mkdir -p build
 if [ ! -f build/release/build.ninja ]; then
   cmake --preset release > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
