@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   rsidiff::worker::AddGenerateCommand(app, invocation);
   rsidiff::worker::AddFinetuneCommand(app, invocation);
   rsidiff::worker::AddScoreCommand(app, invocation);
+  rsidiff::worker::AddServeCommand(app, invocation);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

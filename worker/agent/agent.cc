@@ -16,14 +16,6 @@ constexpr absl::Duration kDrainCallTimeout = absl::Seconds(2);
 constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 constexpr absl::Duration kForcedFlush = absl::Seconds(2);
 
-LogFields Fields(const Lease& lease) {
-  LogFields fields;
-  fields.run = lease.grant().task().run_id();
-  fields.round = lease.grant().task().round();
-  fields.task = absl::StrCat(TaskKindName(lease.kind()), "/", lease.grant().task().index());
-  return fields;
-}
-
 uint64_t SamplesIn(const v1::TaskResult& result) {
   if (result.has_generate()) return result.generate().images_size();
   if (result.has_score() && result.score().columns_size() > 0) return result.score().columns(0).scores_size();
@@ -231,13 +223,13 @@ void Agent::Execute(const std::shared_ptr<Lease>& lease) {
   if (lease->dropped()) {
     leases_.Remove(lease->token());
     metrics_.CountOutcome(lease->kind(), Outcome::kFenced);
-    Log(LogLevel::kInfo, "the lease was lost; its result is dropped", Fields(*lease));
+    Log(LogLevel::kInfo, "the lease was lost; its result is dropped", LogFieldsOf(*lease));
     return;
   }
   if (!result.ok() && (absl::IsCancelled(result.status()) || absl::IsAborted(result.status())))
     return Return(lease);
   if (!result.ok() && absl::IsUnavailable(result.status())) {
-    Log(LogLevel::kWarning, absl::StrCat("given back: ", result.status().message()), Fields(*lease));
+    Log(LogLevel::kWarning, absl::StrCat("given back: ", result.status().message()), LogFieldsOf(*lease));
     Return(lease);
     // Not at once again: what was not there needs a moment to come back.
     stop_.WaitForNotificationWithTimeout(absl::Seconds(1));
@@ -250,7 +242,7 @@ void Agent::Execute(const std::shared_ptr<Lease>& lease) {
     metrics_.CountSamples(lease->kind(), SamplesIn(*result));
     *completion.request.mutable_result() = *std::move(result);
   } else {
-    Log(LogLevel::kError, result.status().message(), Fields(*lease));
+    Log(LogLevel::kError, result.status().message(), LogFieldsOf(*lease));
     completion.request.set_error(std::string(result.status().message()));
     completion.outcome = Outcome::kError;
   }

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "worker/phase/task.h"
+
 namespace rsidiff::worker {
 
 v1::HeldLease Lease::Held() const {
@@ -57,6 +60,14 @@ void Lease::Drop() {
 bool Lease::dropped() const {
   absl::MutexLock lock(&mutex_);
   return dropped_;
+}
+
+LogFields LogFieldsOf(const Lease& lease) {
+  LogFields fields;
+  fields.run = lease.grant().task().run_id();
+  fields.round = lease.grant().task().round();
+  fields.task = absl::StrCat(TaskKindName(lease.kind()), "/", lease.grant().task().index());
+  return fields;
 }
 
 std::shared_ptr<Lease> LeaseTable::Add(v1::Grant grant) {

@@ -7,6 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/telemetry/log.h"
 #include "rsidiff/v1/coordinator.pb.h"
 
 namespace rsidiff::worker {
@@ -48,6 +49,9 @@ class Lease {
   bool regroup_requested_ ABSL_GUARDED_BY(mutex_) = false;
   bool dropped_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+/// Run, round and task for log lines.
+LogFields LogFieldsOf(const Lease& lease);
 
 /// The leases that heartbeats renew. Thread-safe.
 class LeaseTable {

@@ -24,6 +24,10 @@ void RunningTask::ReportProgress(double fraction) {
   around_.on_progress();
 }
 
+void RunningTask::Warn(const std::string& sentence) {
+  Log(LogLevel::kWarning, sentence, LogFieldsOf(*lease_));
+}
+
 void RunningTask::ReportStep(uint64_t generation, uint64_t step, double loss) {
   lease_->SetStep(generation, step, loss);
   around_.metrics.SetTraining(step, loss);

@@ -30,6 +30,7 @@ class RunningTask : public TaskControl {
 
   bool cancelled() const override;
   void ReportProgress(double fraction) override;
+  void Warn(const std::string& sentence) override;
   void ReportStep(uint64_t generation, uint64_t step, double loss) override;
   bool regroup_requested() const override;
   absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition& position) override;

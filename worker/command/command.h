@@ -19,5 +19,6 @@ struct Invocation {
 void AddGenerateCommand(CLI::App& app, Invocation& invocation);
 void AddFinetuneCommand(CLI::App& app, Invocation& invocation);
 void AddScoreCommand(CLI::App& app, Invocation& invocation);
+void AddServeCommand(CLI::App& app, Invocation& invocation);
 
 }  // namespace rsidiff::worker

@@ -1,5 +1,6 @@
 #include "worker/phase/gaussian.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>

@@ -36,6 +36,9 @@ class TaskControl {
   /// Share of the task that is done, 0..1.
   virtual void ReportProgress(double fraction) = 0;
 
+  /// A sentence for the worker's log: something went wrong that the task copes with.
+  virtual void Warn(const std::string& sentence) = 0;
+
   /// Training: the last applied step, its generation and its loss.
   virtual void ReportStep(uint64_t generation, uint64_t step, double loss) = 0;
 

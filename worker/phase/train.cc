@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
 #include "common/base/status_macros.h"
-#include "common/telemetry/log.h"
 #include "worker/model/unet_2d_condition_model.h"
 #include "worker/phase/spec_settings.h"
 #include "worker/phase/training_set.h"
@@ -284,7 +283,7 @@ absl::Status TrainingTask::Checkpoint(uint64_t step) {
   }
   // Training needs no coordinator; the next checkpoint makes up for this one.
   if (absl::IsUnavailable(committed) || absl::IsDeadlineExceeded(committed)) {
-    LogWarning(absl::StrCat("checkpoint of step ", step, " was not committed: ", committed.message()));
+    control_.Warn(absl::StrCat("checkpoint of step ", step, " was not committed: ", committed.message()));
     return absl::OkStatus();
   }
   return committed;
@@ -312,8 +311,8 @@ absl::StatusOr<v1::TrainResult> TrainingTask::Run() {
     if (outcome.end == RunEnd::kFinished) break;
     if (outcome.end == RunEnd::kCancelled) return absl::CancelledError("the training was given up");
     if (outcome.end == RunEnd::kPeerFailed) {
-      LogWarning(absl::StrCat("training generation ", generation_, " broke after step ", outcome.step, ": ",
-                              outcome.reason));
+      control_.Warn(absl::StrCat("training generation ", generation_, " broke after step ", outcome.step,
+                                 ": ", outcome.reason));
     }
   }
   v1::TrainResult result;

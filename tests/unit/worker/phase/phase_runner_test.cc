@@ -30,10 +30,11 @@ class LoneControl : public TaskControl {
     progress_ = fraction;
     if (fraction >= cancel_at_) cancelled_ = true;
   }
+  void Warn(const std::string& sentence) override { warnings_.push_back(sentence); }
   void ReportStep(uint64_t generation, uint64_t step, double loss) override {
     EXPECT_EQ(generation, generation_);
     losses_.push_back(loss);
-    regroup_ = step == regroup_after_;
+    if (step == regroup_after_) regroup_ = true;  // seen during the next step, after which all leave
   }
   bool regroup_requested() const override { return regroup_; }
   absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition& position) override {
@@ -59,6 +60,7 @@ class LoneControl : public TaskControl {
   }
 
   bool cancelled_ = false;
+  std::vector<std::string> warnings_;
   double progress_ = 0.0;
   double cancel_at_ = 2.0;
   std::vector<double> losses_;
@@ -255,7 +257,7 @@ TEST_F(PhaseRunnerTest, TrainingIsRepeatableAndItsCheckpointChangesTheSamples) {
 
   // A change of membership between steps changes nothing.
   LoneControl regrouped;
-  regrouped.regroup_after_ = 3;
+  regrouped.regroup_after_ = 1;
   auto again = runner_->Run(grant, regrouped);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(regrouped.generation_, 2u);
@@ -292,6 +294,8 @@ TEST_F(PhaseRunnerTest, TrainingOutlivesACommitThatFails) {
   auto trained = runner_->Run(TrainGrant(), control);
   ASSERT_TRUE(trained.ok()) << trained.status();
   EXPECT_EQ(trained->train().steps(), 4u);
+  ASSERT_EQ(control.warnings_.size(), 1u);
+  EXPECT_THAT(control.warnings_[0], HasSubstr("checkpoint of step 2 was not committed"));
 }
 
 TEST_F(PhaseRunnerTest, LoraRoundsBuildOnEachOther) {

@@ -1,0 +1,235 @@
+"""Self-evolution runs over real processes: what comes out, and that nothing is lost or changed by faults."""
+
+import io
+import json
+import math
+import socket
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cluster import BIN, Cluster, Process, shapes_run, wait_until
+
+ROUNDS = 2
+SAMPLES = 12  # 6 prompts, 2 samples each
+EVALUATIONS = 6
+
+# One member trains, so that the weights, and with them every later picture, are the same bits however many
+# workers there are. A gang's sums have an order of their own; the elastic runs below use gangs.
+TINY = shapes_run("tiny", workers={"train_max": 1})
+LORA = shapes_run("adapter", train={"method": "lora", "learning_rate": 1.0e-3, "lora": {"rank": 2}})
+
+
+def pictures(cluster, run):
+    """{(round, evaluation, index): (digest, selected)} of everything that a run drew."""
+    found = {}
+    for number in range(ROUNDS + 1):
+        for evaluation in (False, True):
+            if number == 0 and not evaluation:
+                continue
+            for sample in cluster.samples(run, number, evaluation):
+                found[number, evaluation, sample["index"]] = (sample["image"], sample["selected"])
+    return found
+
+
+def succeeded(status):
+    run = status["run"]
+    assert run["state"] == "RUN_STATE_SUCCEEDED", (run["reason"], status["last_error"])
+    return status
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Two workers that share two runs, which have both ended."""
+    with Cluster(tmp_path_factory.mktemp("reference")) as cluster:
+        cluster.start_worker("w1")
+        cluster.start_worker("w2")
+        cluster.tiny = cluster.submit(TINY)
+        cluster.lora = cluster.submit(LORA)
+        succeeded(cluster.wait_for_run(cluster.tiny))
+        succeeded(cluster.wait_for_run(cluster.lora))
+        yield cluster
+
+
+@pytest.mark.parametrize("name", ["tiny", "lora"])
+def test_every_round_has_its_samples_and_finite_scores(reference, name):
+    run = getattr(reference, name)
+    status = reference.status(run)
+    assert [r["round"] for r in status["rounds"]] == [0, 1, 2]
+    for number in range(ROUNDS + 1):
+        evaluation = reference.samples(run, number, evaluation=True)
+        assert len(evaluation) == EVALUATIONS
+        assert all(set(s["scores"]) == {"clip", "heldout"} for s in evaluation)
+        training = reference.samples(run, number) if number > 0 else []
+        assert len(training) == (SAMPLES if number > 0 else 0)
+        assert all(math.isfinite(v) for s in training + evaluation for v in s["scores"].values())
+        if number > 0:
+            kept = [s for s in training if s["selected"]]
+            assert len(kept) == 6  # one of each prompt
+            assert sum(s["weight"] for s in kept) / len(kept) == pytest.approx(1)
+            assert len({int(s["seed"]) & 0xFFFFFFFF for s in training}) == SAMPLES
+        summary = next(r for r in status["rounds"] if r["round"] == number)["evaluation"]
+        assert summary["complete"] and summary["diversity"] > 0
+        assert (summary["frechet"] == 0) == (number == 0)
+
+
+def test_both_workers_took_part_in_both_runs(reference):
+    makers = {
+        run: Counter(s["worker"] for n in (1, 2) for s in reference.samples(run, n))
+        for run in (reference.tiny, reference.lora)
+    }
+    assert all(set(counts) == {"w1", "w2"} for counts in makers.values()), makers
+    drawn = 0
+    for name in ("w1", "w2"):
+        metrics = reference.worker_metrics(name)
+        drawn += metrics['rsidiff_worker_samples_total{kind="generate"}']
+        assert metrics['rsidiff_worker_tasks_total{kind="generate",outcome="error"}'] == 0
+        assert metrics['rsidiff_worker_busy_seconds_total{kind="generate"}'] > 0
+        assert metrics["process_resident_memory_bytes"] > 0
+        assert reference.get("/readyz", address_of(reference, name)) is not None
+    assert drawn == 2 * (ROUNDS * SAMPLES + (ROUNDS + 1) * EVALUATIONS)
+
+
+def address_of(cluster, name):
+    workers = cluster.json("worker", "list")["workers"]
+    return next(w for w in workers if w["name"] == name)["capabilities"]["http_address"]
+
+
+def draw_with_diffusers(pipeline, sample):
+    import torch
+    from diffusers import DDIMScheduler
+
+    torch.set_num_threads(1)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(int(sample["seed"]))
+    drawn = pipeline(
+        sample["prompt"], num_inference_steps=4, guidance_scale=2.5, generator=generator, output_type="np"
+    ).images[0]
+    return np.round(drawn * 255).astype(int)
+
+
+def recorded_picture(cluster, sample):
+    digest = sample["image"]
+    png = (cluster.data / "artifacts" / digest[:2] / digest).read_bytes()
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def test_the_exported_round_draws_the_recorded_picture_in_diffusers(reference, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    reference.run("export", reference.tiny, "--round", 2, "--out", tmp_path / "model")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None)
+    for sample in reference.samples(reference.tiny, 2, evaluation=True)[:2]:
+        difference = np.abs(draw_with_diffusers(pipeline, sample) - recorded_picture(reference, sample))
+        assert difference.max() <= 1
+    best = reference.status(reference.tiny)["run"]["best_round"]
+    reference.run("export", reference.tiny, "--round", "best", "--out", tmp_path / "best")
+    assert json.loads((tmp_path / "best/rsidiff.json").read_text())["round"] == best
+
+
+def test_the_exported_adapter_draws_the_recorded_picture_in_diffusers(reference, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    reference.run("export", reference.lora, "--round", 2, "--out", tmp_path / "adapter")
+    pipeline = StableDiffusionPipeline.from_pretrained(LORA["model"]["path"], safety_checker=None)
+    sample = reference.samples(reference.lora, 2, evaluation=True)[0]
+    base = draw_with_diffusers(pipeline, sample)
+    pipeline.load_lora_weights(tmp_path / "adapter")
+    tuned = draw_with_diffusers(pipeline, sample)
+    assert np.abs(tuned - recorded_picture(reference, sample)).max() <= 1
+    assert np.abs(tuned - base).max() > 1
+
+
+def test_one_worker_that_streams_every_artifact_draws_the_same(reference, tmp_path):
+    with Cluster(tmp_path) as cluster:
+        cluster.start_worker("lone", "--artifacts", "stream")
+        run = cluster.submit(TINY)
+        succeeded(cluster.wait_for_run(run))
+        assert pictures(cluster, run) == pictures(reference, reference.tiny)
+        assert any((tmp_path / "cache/artifacts").glob("??/*"))
+
+
+def test_killed_processes_lose_and_change_nothing(reference, tmp_path):
+    def drawn(cluster, run, number):
+        counts = [t for t in cluster.status(run)["tasks"] if t["kind"] == "TASK_KIND_GENERATE"]
+        done = [t["samples_done"] for t in counts if t["round"] == number and t["purpose"] == "PURPOSE_TRAINING"]
+        return done and done[0] > 0
+
+    with Cluster(tmp_path) as cluster:
+        cluster.start_worker("w1")
+        cluster.start_worker("w2")
+        run = cluster.submit(TINY)
+        wait_until(lambda: drawn(cluster, run, 1), 60, "the first samples of round 1")
+        cluster.workers["w1"].kill()
+        cluster.coordinator.kill()
+        cluster.start_coordinator()
+        cluster.start_worker("w3")
+        succeeded(cluster.wait_for_run(run))
+        assert pictures(cluster, run) == pictures(reference, reference.tiny)
+
+
+def test_training_survives_the_loss_of_a_member(tmp_path):
+    train = {"steps": 60, "global_batch": 8, "micro_batch": 2, "checkpoint_every": 10}
+    spec = shapes_run("gang", rounds=1, train=train, workers={"train_min": 2})
+    with Cluster(tmp_path) as cluster:
+        for name in ("w1", "w2", "w3"):
+            cluster.start_worker(name)
+        run = cluster.submit(spec)
+        wait_until(lambda: cluster.status(run).get("training", {}).get("step", "0") != "0", 120, "a training step")
+        cluster.workers["w1"].kill()
+        status = succeeded(cluster.wait_for_run(run))
+        summary = next(r for r in status["rounds"] if r["round"] == 1)["train"]
+        assert summary["steps"] == 60
+        assert summary["generations"] >= 2
+
+
+def test_a_drained_worker_ends_well_and_a_newcomer_goes_on(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        leaver = cluster.start_worker("leaver")
+        run = cluster.submit(TINY)
+        wait_until(lambda: cluster.json("worker", "list")["workers"][0]["held"], 60, "a lease")
+        cluster.run("worker", "drain", "leaver")
+        assert leaver.wait() == 0
+        assert "drained" in leaver.text()
+        stopped = cluster.start_worker("stopped")
+        wait_until(lambda: any(w["held"] for w in cluster.json("worker", "list")["workers"]), 60, "a lease")
+        assert stopped.terminate() == 0
+        cluster.start_worker("newcomer")
+        succeeded(cluster.wait_for_run(run))
+        states = {w["name"]: w["state"] for w in cluster.json("worker", "list")["workers"]}
+        assert states == {
+            "leaver": "WORKER_STATE_DRAINED",
+            "stopped": "WORKER_STATE_DRAINED",
+            "newcomer": "WORKER_STATE_ACTIVE",
+        }
+        lost = cluster.get("/metrics")
+        assert "rsidiff_leases_expired_total 0" in lost or "expired" not in lost
+
+
+def test_the_older_of_two_processes_with_one_name_gives_way(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        older = cluster.start_worker("twin")
+        wait_until(lambda: "registered as 'twin'" in older.text(), 30, "the registration")
+        newer = cluster.start_worker("twin")
+        assert older.wait() == 1
+        assert "another process works under the name 'twin'" in older.text()
+        assert newer.alive
+
+
+def test_bad_starts_say_what_is_wrong(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        serve = [BIN / "rsidiff-worker", "serve", "--coordinator", "127.0.0.1:1", "--cache", tmp_path]
+        busy = Process("busy", [*serve, "--http", f"127.0.0.1:{port}"], tmp_path / "busy.log")
+        assert busy.wait() == 1
+        assert f"127.0.0.1:{port}" in busy.text()
+    nobody = Process("nobody", serve, tmp_path / "nobody.log")
+    wait_until(lambda: "no coordinator at 127.0.0.1:1 yet" in nobody.text(), 30, "the message")
+    assert nobody.terminate() == 0
+    usage = Process("usage", [BIN / "rsidiff-worker", "serve"], tmp_path / "usage.log", {"RSIDIFF_COORDINATOR": ""})
+    assert usage.wait() == 2
