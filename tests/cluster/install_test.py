@@ -1,0 +1,56 @@
+"""`cmake --install` gives a tree that runs elsewhere: only glibc and LibTorch come from the host."""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+SOURCE = pathlib.Path(os.environ["RSIDIFF_SOURCE"])
+BUILD = pathlib.Path(os.environ["RSIDIFF_BIN"]).parent
+GLIBC = re.compile(r"^(ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|util))\.so")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    built = tmp_path_factory.mktemp("install") / "first"
+    subprocess.run(["cmake", "--install", BUILD, "--prefix", built], check=True, stdout=subprocess.DEVNULL)
+    # Moved after the installation: nothing may depend on the prefix.
+    return pathlib.Path(shutil.move(built, built.parent / "moved"))
+
+
+def libraries(program, environment):
+    """Shared libraries as the loader resolves them: name -> path (None: not found)."""
+    run = subprocess.run([program], env={**environment, "LD_TRACE_LOADED_OBJECTS": "1"}, check=True, capture_output=True, text=True)
+    found = re.findall(r"^\s*(\S+) => (not found|/\S+)", run.stdout, re.M)
+    return {name: None if path == "not found" else os.path.realpath(path) for name, path in found}
+
+
+@pytest.mark.parametrize("program", ["bin/rsidiff", "bin/rsidiff-coordinator", "libexec/rsidiff/rsidiff-worker"])
+def test_libraries_come_from_the_tree(tree, program):
+    if not (tree / program).exists():
+        assert "RSIDIFF_WORKER:BOOL=OFF" in (BUILD / "CMakeCache.txt").read_text()
+        return
+    resolved = libraries(tree / program, {})
+    outside = {n: p for n, p in resolved.items()
+               if p is None or not (p.startswith(str(tree.resolve())) or GLIBC.match(n) or "/site-packages/" in p)}
+    assert resolved and not outside
+
+
+@pytest.mark.parametrize("program", ["rsidiff", "rsidiff-coordinator", "rsidiff-worker"])
+def test_programs_start_without_environment(tree, program):
+    if (tree / "bin" / program).exists():
+        run = subprocess.run([tree / "bin" / program, "--help"], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert program in run.stdout
+
+
+def test_worker_says_where_it_looked_for_torch(tree):
+    if (tree / "bin/rsidiff-worker").exists():
+        run = subprocess.run([tree / "bin/rsidiff-worker", "--help"], env={"PATH": "/usr/bin:/bin", "RSIDIFF_TORCH": "/nowhere"}, capture_output=True, text=True)
+        assert run.returncode == 1 and "RSIDIFF_TORCH=/nowhere" in run.stderr
+
+
+def test_examples_are_there(tree):
+    assert (tree / "share/rsidiff/examples/shapes/base/model_index.json").exists()
