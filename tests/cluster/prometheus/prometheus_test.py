@@ -19,20 +19,25 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def start_prometheus(folder, coordinator_http):
+    """Starts Prometheus with the delivered configuration; returns process and address."""
+    text = (SOURCE / "deploy/prometheus/prometheus.yml").read_text()
+    assert "127.0.0.1:7071" in text and "15s" in text and "10s" in text
+    # The file as it is, but for the port and the waiting times.
+    text = text.replace("127.0.0.1:7071", coordinator_http).replace("15s", "1s").replace("10s", "1s")
+    (folder / "prometheus.yml").write_text(text)
+    address = f"127.0.0.1:{free_port()}"
+    command = [shutil.which("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb",
+               f"--web.listen-address={address}", "--log.level=warn"]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL), address
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """A coordinator with two workers and a run, and the address of the Prometheus that watches them."""
     with running(Coordinator(tmp_path / "data")) as coordinator:
-        text = (SOURCE / "deploy/prometheus/prometheus.yml").read_text()
-        assert "127.0.0.1:7071" in text and "15s" in text and "10s" in text
-        # The file as it is, but for the port and the waiting times.
-        text = text.replace("127.0.0.1:7071", coordinator.http).replace("15s", "1s").replace("10s", "1s")
-        (tmp_path / "prometheus.yml").write_text(text)
-        address = f"127.0.0.1:{free_port()}"
-        command = [shutil.which("prometheus"), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb",
-                   f"--web.listen-address={address}", "--log.level=warn"]
-        with running(subprocess.Popen(command, stderr=subprocess.DEVNULL)), \
-                running(fake_worker("w1", coordinator.grpc)), running(fake_worker("w2", coordinator.grpc)):
+        process, address = start_prometheus(tmp_path, coordinator.http)
+        with running(process), running(fake_worker("w1", coordinator.grpc)), running(fake_worker("w2", coordinator.grpc)):
             yield coordinator, address
 
 

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Builds Release and runs the benchmarks, each beside its peer (diffusers, PyTorch, transformers) on this machine.
+# A quiet machine is needed for figures worth keeping.
+#
+#   bash tests/bench/run.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+build=build/bench
+cmake --preset release -B "$build" -DRSIDIFF_TESTS=ON > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
+ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker train_step
+export RSIDIFF_BIN=$PWD/$build/bin
+python=.venv-test/bin/python
+
+echo "== generation against diffusers"
+"$python" tests/bench/generate/compare_diffusers.py --worker "$RSIDIFF_BIN/rsidiff-worker"
+echo "== fine-tuning step against PyTorch"
+"$python" tests/bench/train/train_step_bench.py --model shapes
+"$python" tests/bench/train/train_step_bench.py --model mid
+echo "== scoring against transformers"
+"$python" tests/bench/score/score_throughput.py
+echo "== busy share of two workers"
+"$python" tests/bench/busy_share.py "$RSIDIFF_BIN"
