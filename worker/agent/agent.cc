@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/backoff.h"
 #include "common/base/digest.h"
 #include "common/telemetry/log.h"
-#include "worker/agent/backoff.h"
 #include "worker/agent/running_task.h"
 
 namespace rsidiff::worker {

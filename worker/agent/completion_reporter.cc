@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/backoff.h"
 #include "common/base/digest.h"
 #include "common/telemetry/log.h"
-#include "worker/agent/backoff.h"
 
 namespace rsidiff::worker {
 namespace {

@@ -2,8 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/backoff.h"
 #include "common/base/digest.h"
-#include "worker/agent/backoff.h"
 
 namespace rsidiff::worker {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/backoff.h"
 #include "common/base/digest.h"
 #include "common/base/protocol.h"
-#include "worker/agent/backoff.h"
 
 namespace rsidiff::worker {
 namespace {

@@ -13,7 +13,7 @@ namespace rsidiff::worker {
 namespace {
 
 // Where torch's fused CPU kernel has the slower backward: measured in
-// docs/decisions/0015-attention-kernels.md.
+// docs/decisions/0007-attention-kernels.md.
 constexpr int64_t kMatmulMaxKeys = 128;
 constexpr int64_t kMatmulMinQueries = 64;
 

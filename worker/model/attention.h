@@ -15,7 +15,7 @@ namespace rsidiff::worker {
 enum class AttentionMask { kNone, kCausal };
 
 /// softmax(q kᵀ / √d) v for q, k, v [N, heads, length, d]. torch's fused kernel, except on the CPU while
-/// gradients are recorded, where two matrix products can be faster: docs/decisions/0015-attention-kernels.md.
+/// gradients are recorded, where two matrix products can be faster: docs/decisions/0007-attention-kernels.md.
 at::Tensor ScaledDotProductAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                      AttentionMask mask = AttentionMask::kNone);
 

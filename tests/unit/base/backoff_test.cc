@@ -21,5 +21,12 @@ TEST(Backoff, ResetStartsAgain) {
   EXPECT_LE(backoff.Next(), absl::Milliseconds(1));
 }
 
+TEST(Backoff, WaitEndsAtTheNotification) {
+  absl::Notification stop;
+  stop.Notify();
+  Backoff backoff({absl::Hours(1), absl::Hours(1)});
+  EXPECT_FALSE(backoff.Wait(stop));
+}
+
 }  // namespace
 }  // namespace rsidiff
