@@ -183,7 +183,7 @@ TEST(RunFileErrors, AreAllToldAtOnceInFileOrder) {
 TEST(RunFileErrors, OfFoldersAndFilesAreToldTogetherWithTheRest) {
   const std::string path = testing::TempDir() + "/broken_run.yaml";
   std::ofstream(path) << absl::StrReplaceAll(kGood, {{"steps: 10", "steps: x"}, {"train.txt", "none/*.txt"}});
-  const absl::StatusOr<RunFile> run = LoadRunFile(path);
+  const absl::StatusOr<RunFile> run = LoadRunFile(path, {});
   ASSERT_FALSE(run.ok());
   const std::string message(run.status().message());
   EXPECT_THAT(message, testing::HasSubstr(":3:15: model.path: no such folder: "));
@@ -208,7 +208,7 @@ TEST(RunFileErrors, NameTheFilesThatAModelFolderLacks) {
     std::ofstream(folder / file) << "x\n";
   }
   std::ofstream(folder / "run.yaml") << absl::StrReplaceAll(kGood, {{"path: other", "path: clip"}});
-  EXPECT_EQ(LoadRunFile(folder / "run.yaml").status().message(),
+  EXPECT_EQ(LoadRunFile(folder / "run.yaml", {}).status().message(),
             absl::StrCat(
                 (folder / "run.yaml").string(),
                 ":3:15: model.path: no diffusers pipeline folder, it lacks text_encoder/model.safetensors, "
