@@ -136,9 +136,9 @@ class HttpServer::Impl {
                 [handler = route.handler](const httplib::Request& request, httplib::Response& response) {
                   HttpRequest own{request.path, request.get_header_value("Host"), {}};
                   for (const auto& [name, value] : request.params) own.parameters.emplace(name, value);
-                  HttpResponse answer = handler(own);
+                  const HttpResponse answer = handler(own);
                   response.status = answer.status;
-                  response.set_content(std::move(answer.body), answer.content_type);
+                  response.set_content(answer.body, answer.content_type);
                 });
   }
 

@@ -14,6 +14,7 @@ namespace {
 
 std::vector<v1::SampleRecord> InIndexOrder(const std::map<uint32_t, v1::SampleRecord>& samples) {
   std::vector<v1::SampleRecord> list;
+  list.reserve(samples.size());
   for (const auto& [index, sample] : samples) list.push_back(sample);
   return list;
 }

