@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 build=build/bench
 cmake --preset release -B "$build" -DRSIDIFF_TESTS=ON > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
-ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker train_step
+ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps
 export RSIDIFF_BIN=$PWD/$build/bin
 python=.venv-test/bin/python
 
