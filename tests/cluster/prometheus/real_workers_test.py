@@ -22,21 +22,19 @@ def watched(tmp_path_factory):
         with running(process):
             for name in ("w1", "w2"):
                 cluster.start_worker(name)
-            wait_for(lambda: len(query(address, 'up{job="rsidiff-worker"} == 1')) == 2, "both workers' targets")
+            wait_for(lambda: labels(query(address, "up == 1"), "worker") == {None, "w1", "w2"}, "the coordinator's and both workers' targets")
             yield cluster, cluster.submit(shapes_run("watched")), address
 
 
 def test_both_workers_and_their_run_show(watched):
     cluster, run, address = watched
-    assert labels(query(address, "up == 1"), "worker") == {None, "w1", "w2"}
     wait_for(lambda: query(address, 'sum by (worker) (rate(rsidiff_worker_samples_total{kind="generate"}[1m])) > 0'), "samples a second of a worker")
     wait_for(lambda: query(address, "rsidiff_run_phase == 1"), "the run's phase")
     assert cluster.wait_for_run(run)["run"]["state"] == "RUN_STATE_SUCCEEDED"
     scores = wait_for(lambda: (lambda s: s if labels(s, "round") == {"0", "1", "2"} else None)(
         query(address, f'rsidiff_score_mean{{run="{run}", samples="evaluation", scorer="heldout"}}')), "scores of every round")
     assert all(-1 <= value <= 1 for value in scores.values())
-    busy = query(address, 'rsidiff_worker_busy_seconds_total{kind="generate"}')
-    assert labels(busy, "worker") == {"w1", "w2"}
+    wait_for(lambda: labels(query(address, 'rsidiff_worker_busy_seconds_total{kind="generate"} > 0'), "worker") == {"w1", "w2"}, "both workers' busy time")
 
 
 def test_a_workers_page_is_well_formed_and_documented(watched):
