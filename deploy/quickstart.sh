@@ -56,18 +56,26 @@ bin=$PWD/build/release/bin
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
 processes=()
+# Asks processes to stop and gives them ten seconds for it.
+stop_processes() {
+  kill -TERM "$@" 2> /dev/null || true
+  for _ in $(seq 100); do
+    kill -0 "$@" 2> /dev/null || break
+    sleep 0.1
+  done
+  kill -KILL "$@" 2> /dev/null || true
+}
 stop_everything() {
   trap - EXIT INT TERM
   [ "${#processes[@]}" -gt 0 ] || return 0
-  # Workers first (the newest), so that they can still hand their tasks back.
-  for ((i = ${#processes[@]} - 1; i >= 0; i--)); do kill -TERM "${processes[i]}" 2> /dev/null || true; done
-  for _ in $(seq 100); do
-    alive=0
-    for process in "${processes[@]}"; do if kill -0 "$process" 2> /dev/null; then alive=1; fi; done
-    [ "$alive" = 1 ] || break
-    sleep 0.1
+  # Workers first: they hand their tasks back to the coordinator, which is processes[0].
+  stoppers=()
+  for worker in "${processes[@]:1}"; do
+    stop_processes "$worker" &
+    stoppers+=($!)
   done
-  for process in "${processes[@]}"; do kill -KILL "$process" 2> /dev/null || true; done
+  if [ "${#stoppers[@]}" -gt 0 ]; then wait "${stoppers[@]}" 2> /dev/null || true; fi
+  stop_processes "${processes[0]}"
   wait 2> /dev/null || true
 }
 trap stop_everything EXIT
