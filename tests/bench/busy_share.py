@@ -16,7 +16,8 @@ root = pathlib.Path(__file__).resolve().parents[2]
 os.environ["RSIDIFF_BIN"] = str(pathlib.Path(sys.argv[1]).resolve())
 os.environ["RSIDIFF_SOURCE"] = str(root)
 sys.path.insert(0, str(root / "tests" / "cluster"))
-from cluster import Cluster, shapes_run, wait_until  # noqa: E402
+from cluster import Cluster, shapes_run  # noqa: E402
+from processes import wait_until  # noqa: E402
 
 WORKERS = ("w1", "w2")
 

@@ -5,71 +5,29 @@ whatever still runs; a test that fails shows the processes' logs.
 """
 
 import json
-import os
-import re
-import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
-BIN = Path(os.environ["RSIDIFF_BIN"])
-SOURCE = Path(os.environ["RSIDIFF_SOURCE"])
+from processes import BIN, SOURCE, Process, fetch, parse_metrics, wait_until
+
 SHAPES = SOURCE / "deploy/examples/shapes"
 ENDED = ("RUN_STATE_SUCCEEDED", "RUN_STATE_FAILED", "RUN_STATE_CANCELLED")
 
 
-class Process:
-    """A running program whose output goes to a file."""
-
-    def __init__(self, name, command, log, environment=None):
-        self.name = name
-        self.log = Path(log)
-        with open(self.log, "ab") as stream:
-            self.popen = subprocess.Popen(
-                [str(part) for part in command],
-                stdout=stream,
-                stderr=stream,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-            )
-
-    @property
-    def alive(self):
-        return self.popen.poll() is None
-
-    def send(self, number):
-        if self.alive:
-            self.popen.send_signal(number)
-
-    def kill(self):
-        """As the kernel or a power cut would end it."""
-        self.send(signal.SIGKILL)
-        self.popen.wait()
-
-    def pause(self):
-        self.send(signal.SIGSTOP)
-
-    def resume(self):
-        self.send(signal.SIGCONT)
-
-    def terminate(self, timeout=60):
-        """Asks politely; returns the exit code."""
-        self.send(signal.SIGTERM)
-        return self.popen.wait(timeout)
-
-    def wait(self, timeout=60):
-        return self.popen.wait(timeout)
-
-    def text(self):
-        return self.log.read_text(errors="replace")
-
-
 class Cluster:
-    def __init__(self, folder, lease_ttl=3):
+    """The coordinator starts with the `with` block.
+
+    `data` is its folder, `arguments` are added to its command line, `launcher` is a command that starts it
+    (prlimit, say). All of them may be changed before it is started again.
+    """
+
+    def __init__(self, folder, *, lease_ttl=3, data=None, arguments=(), launcher=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lease_ttl = lease_ttl
+        self.data = Path(data or self.folder / "data")
+        self.arguments = [*arguments, "--lease-ttl", lease_ttl]
+        self.launcher = list(launcher)
         self.coordinator = None
         self.workers = {}
         self.address = "127.0.0.1:0"
@@ -80,17 +38,15 @@ class Cluster:
         return self
 
     def __exit__(self, kind, value, traceback):
-        for process in [*self.workers.values(), self.coordinator]:
-            if process is not None:
-                process.resume()
-                process.kill()
+        for process in self.processes():
+            process.kill()
         if kind is not None:
-            for process in [self.coordinator, *self.workers.values()]:
+            for process in self.processes():
                 print(f"--- {process.name}\n{process.text()[-6000:]}", file=sys.stderr)
 
-    @property
-    def data(self):
-        return self.folder / "data"
+    def processes(self):
+        """The workers, then the coordinator."""
+        return [*self.workers.values(), *filter(None, [self.coordinator])]
 
     def start_coordinator(self):
         """Starts it, the second time on the same ports, and waits until it is ready."""
@@ -98,16 +54,15 @@ class Cluster:
         told.unlink(missing_ok=True)
         self.coordinator = Process(
             "coordinator",
-            [BIN / "rsidiff-coordinator", "--data", self.data, "--listen", self.address, "--http", self.http]
-            + ["--lease-ttl", self.lease_ttl],
+            [*self.launcher, BIN / "rsidiff-coordinator", "--data", self.data]
+            + ["--listen", self.address, "--http", self.http, *self.arguments],
             self.folder / "coordinator.log",
         )
         wait_until(lambda: told.exists() or not self.coordinator.alive, 30, "the coordinator's address file")
         assert self.coordinator.alive, self.coordinator.text()
         addresses = json.loads(told.read_text())
-        self.address = addresses["grpc"].removeprefix("http://")
-        self.http = addresses["http"].removeprefix("http://")
-        wait_until(lambda: self.get("/readyz") is not None, 30, "the coordinator's readiness")
+        self.address, self.http = addresses["grpc"], addresses["http"]
+        wait_until(lambda: self.get("/readyz"), 30, "the coordinator's readiness")
 
     def start_worker(self, name, *arguments):
         worker = Process(
@@ -119,13 +74,22 @@ class Cluster:
         self.workers[name] = worker
         return worker
 
-    def get(self, path, address=None):
-        """The body of an HTTP answer, None unless it is 200."""
-        try:
-            with urllib.request.urlopen(f"http://{address or self.http}{path}", timeout=5) as answer:
-                return answer.read().decode()
-        except OSError:
-            return None
+    def start_fake_worker(self, name, rounds=None):
+        """A worker without an engine; with `rounds` it first submits a run of so many, which gets id 1 if it is the first."""
+        command = [BIN / "fake_worker", name, self.address, *([] if rounds is None else [rounds])]
+        worker = Process(name, command, self.folder / f"{name}.log")
+        self.workers[name] = worker
+        if rounds is not None:
+            wait_until(lambda: worker.text().startswith("run "), 30, f"{name}'s run")
+        return worker
+
+    def get(self, path):
+        """A page of the coordinator; None unless the answer is 200."""
+        return fetch(self.http, path)
+
+    def metrics(self):
+        """The samples of the coordinator's /metrics as {"name{labels}": value}."""
+        return parse_metrics(self.get("/metrics") or "")
 
     def run(self, *arguments, check=True):
         """Runs the command line; returns the finished process."""
@@ -159,22 +123,16 @@ class Cluster:
         purpose = ["--evaluation"] if evaluation else []
         return self.json("samples", run, "--round", number, *purpose)["samples"]
 
+    def worker(self, name):
+        """The coordinator's record of a worker."""
+        return next(w for w in self.json("worker", "list")["workers"] if w["name"] == name)
+
+    def worker_page(self, name, path):
+        """A page of a worker; None unless the answer is 200."""
+        return fetch(self.worker(name)["capabilities"]["http_address"], path)
+
     def worker_metrics(self, name):
-        """The samples of a worker's /metrics as {"name{labels}": value}."""
-        record = next(w for w in self.json("worker", "list")["workers"] if w["name"] == name)
-        return parse_metrics(self.get("/metrics", record["capabilities"]["http_address"]))
-
-
-def parse_metrics(text):
-    found = re.findall(r"^([a-zA-Z_:][^ \n]*(?:\{[^\n]*\})?) ([^ \n]+)$", text, re.MULTILINE)
-    return {name: float(value) for name, value in found if not name.startswith("#")}
-
-
-def wait_until(condition, timeout, what):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.1)
+        return parse_metrics(self.worker_page(name, "/metrics"))
 
 
 def shapes_run(name, **changes):

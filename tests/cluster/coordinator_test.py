@@ -2,33 +2,30 @@
 import json
 import re
 import subprocess
-import urllib.error
 
 import pytest
 
-from processes import BIN, DEADLINE, SOURCE, Coordinator, fake_worker, get, running, wait_for
+from cluster import Cluster
+from processes import BIN, SOURCE, wait_until
+
+SUCCEEDED = 'rsidiff_runs{state="succeeded"}'
+ROUND = 'rsidiff_run_round{run="1"}'
 
 
 def start_failing(data, grpc="127.0.0.1:0", http="127.0.0.1:0"):
     """Exit code and standard error of a coordinator that cannot start."""
-    run = subprocess.run([BIN / "rsidiff-coordinator", "--data", data, "--listen", grpc, "--http", http],
-                         capture_output=True, text=True, timeout=DEADLINE)
+    command = [BIN / "rsidiff-coordinator", "--data", data, "--listen", grpc, "--http", http]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return run.returncode, run.stderr
 
 
-def value(page, series):
-    found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.M)
-    return float(found[1]) if found else None
-
-
 def test_starts_serves_and_stops(tmp_path):
-    with running(Coordinator(tmp_path / "data")) as coordinator:
-        assert get(coordinator.http, "/readyz") == "ready\n"
-        assert json.loads(get(coordinator.http, "/sd")) == [{"targets": [coordinator.http], "labels": {"job": "rsidiff-coordinator"}}]
-        assert "/metrics" in get(coordinator.http, "/")
-        assert coordinator.stop() == 0
-        with pytest.raises((urllib.error.URLError, ConnectionError)):
-            get(coordinator.http, "/readyz")
+    with Cluster(tmp_path) as cluster:
+        assert cluster.get("/readyz") == "ready\n"
+        assert json.loads(cluster.get("/sd")) == [{"targets": [cluster.http], "labels": {"job": "rsidiff-coordinator"}}]
+        assert "/metrics" in cluster.get("/")
+        assert cluster.coordinator.terminate() == 0
+        assert cluster.get("/readyz") is None
 
 
 def test_usage_errors_are_told_apart():
@@ -39,15 +36,15 @@ def test_usage_errors_are_told_apart():
 
 
 def test_second_coordinator_on_a_folder_and_busy_ports_are_refused(tmp_path):
-    with running(Coordinator(tmp_path / "data")) as coordinator:
+    with Cluster(tmp_path) as cluster:
         for data, addresses, words in [("data", {}, ["another coordinator", str(tmp_path / "data")]),
-                                       ("other", {"grpc": coordinator.grpc}, ["gRPC", coordinator.grpc, "in use"]),
-                                       ("other", {"http": coordinator.http}, ["HTTP", coordinator.http, "in use"])]:
+                                       ("other", {"grpc": cluster.address}, ["gRPC", cluster.address, "in use"]),
+                                       ("other", {"http": cluster.http}, ["HTTP", cluster.http, "in use"])]:
             code, text = start_failing(tmp_path / data, **addresses)
             assert code == 1
             assert all(word in text for word in words), text
             assert text.count("\n") == 1, text
-        assert get(coordinator.http, "/readyz") == "ready\n"
+        assert cluster.get("/readyz") == "ready\n"
 
 
 def test_unusable_folder_is_named(tmp_path):
@@ -57,21 +54,22 @@ def test_unusable_folder_is_named(tmp_path):
 
 
 def test_kill_9_keeps_the_run(tmp_path):
-    with running(Coordinator(tmp_path / "data")) as coordinator:
-        with running(fake_worker("w", coordinator.grpc, 1)) as worker:
-            assert worker.stdout.readline() == "run 1\n"
-            coordinator.kill()
-    with running(Coordinator(tmp_path / "data")) as coordinator:
-        assert value(coordinator.metrics(), "rsidiff_coordinator_epoch") == 2
-        with running(fake_worker("v", coordinator.grpc)):
-            wait_for(lambda: value(coordinator.metrics(), 'rsidiff_runs{state="succeeded"}') == 1, "end of the run")
-        assert coordinator.stop() == 0
+    with Cluster(tmp_path) as cluster:
+        worker = cluster.start_fake_worker("w", rounds=1)
+        cluster.coordinator.kill()
+        worker.kill()
+        cluster.start_coordinator()
+        assert cluster.metrics()["rsidiff_coordinator_epoch"] == 2
+        cluster.start_fake_worker("v")
+        wait_until(lambda: cluster.metrics().get(SUCCEEDED) == 1, 60, "the end of the run")
+        assert cluster.coordinator.terminate() == 0
 
 
 def test_metrics_pass_promtool(tmp_path):
-    with running(Coordinator(tmp_path / "data")) as coordinator, running(fake_worker("w", coordinator.grpc, 1)):
-        wait_for(lambda: value(coordinator.metrics(), 'rsidiff_runs{state="succeeded"}') == 1, "end of the run")
-        check = subprocess.run(["promtool", "check", "metrics"], input=coordinator.metrics(), capture_output=True, text=True)
+    with Cluster(tmp_path) as cluster:
+        cluster.start_fake_worker("w", rounds=1)
+        wait_until(lambda: cluster.metrics().get(SUCCEEDED) == 1, 60, "the end of the run")
+        check = subprocess.run(["promtool", "check", "metrics"], input=cluster.get("/metrics"), capture_output=True, text=True)
         assert check.returncode == 0 and not check.stderr, check.stderr
 
 
@@ -81,28 +79,27 @@ def test_prometheus_configuration_is_valid():
 
 def test_file_that_cannot_grow_ends_the_service_and_loses_nothing(tmp_path):
     """As a full disk: no file may exceed 64 KiB, so the write-ahead log ends in the middle of a run."""
-    limit = ["prlimit", f"--fsize={64 << 10}", "--"]
-    data = tmp_path / "data"
-    with running(subprocess.Popen([*limit, BIN / "rsidiff-coordinator", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"],
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as process:
-        assert process.stdout.readline().startswith("serving")
-        address = json.loads((data / "coordinator.json").read_text())["grpc"]
-        with running(fake_worker("w", address, 50)) as worker:
-            assert worker.stdout.readline() == "run 1\n"
-            assert process.wait(DEADLINE) == 1
-            assert worker.wait(DEADLINE) != 0
-        assert "nothing unwritten was acknowledged" in process.stderr.read()
-    with running(Coordinator(data)) as coordinator, running(fake_worker("w", coordinator.grpc)):
-        before = value(coordinator.metrics(), 'rsidiff_run_round{run="1"}')
+    with Cluster(tmp_path, launcher=["prlimit", f"--fsize={64 << 10}", "--"]) as cluster:
+        worker = cluster.start_fake_worker("w", rounds=50)
+        assert cluster.coordinator.wait() == 1
+        assert worker.wait() != 0
+        assert "nothing unwritten was acknowledged" in cluster.coordinator.text()
+        cluster.launcher = []
+        cluster.start_coordinator()
+        before = cluster.metrics()[ROUND]
         assert before >= 1
-        wait_for(lambda: value(coordinator.metrics(), 'rsidiff_run_round{run="1"}') > before, "progress after the disk has room again")
+        cluster.start_fake_worker("v")
+        wait_until(lambda: cluster.metrics()[ROUND] > before, 60, "progress after the disk has room again")
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_log_lines_have_the_format_asked_for(tmp_path, log_format):
-    coordinator = Coordinator(tmp_path / "data", "--log-format", log_format)
-    assert coordinator.stop() == 0
-    for line in coordinator.process.stderr.read().splitlines():
+    with Cluster(tmp_path, arguments=["--log-format", log_format]) as cluster:
+        assert cluster.coordinator.terminate() == 0
+        lines = cluster.coordinator.text().splitlines()
+    logged = [line for line in lines if not line.startswith("serving ")]  # that is standard output
+    assert logged and len(lines) == len(logged) + 1
+    for line in logged:
         if log_format == "json":
             assert {"time", "level", "message"} <= set(json.loads(line))
         else:

@@ -1,68 +1,96 @@
-"""Starts and stops the real programs for the tests of this folder."""
-import contextlib
-import json
+"""Real programs for tests: starting and ending them, waiting for what they do, reading what they serve."""
 import os
-import pathlib
+import re
+import signal
+import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
-BIN = pathlib.Path(os.environ["RSIDIFF_BIN"])
-SOURCE = pathlib.Path(os.environ["RSIDIFF_SOURCE"])
-DEADLINE = 60  # seconds; longer than anything takes, so that a test fails and does not hang
-
-
-def wait_for(condition, what):
-    """The condition's first value that is true."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"no {what} within {DEADLINE} s")
+BIN = Path(os.environ["RSIDIFF_BIN"])
+SOURCE = Path(os.environ["RSIDIFF_SOURCE"])
 
 
-def get(address, path):
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=DEADLINE) as answer:
-        return answer.read().decode()
+class Process:
+    """A running program whose output goes to the end of a file. Leaving a `with` block kills it, if it still runs."""
 
+    def __init__(self, name, command, log, environment=None):
+        self.name = name
+        self.log = Path(log)
+        with open(self.log, "ab") as stream:
+            self.popen = subprocess.Popen(
+                [str(part) for part in command],
+                stdout=stream,
+                stderr=stream,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+            )
 
-class Coordinator:
-    """rsidiff-coordinator on free ports."""
+    def __enter__(self):
+        return self
 
-    def __init__(self, data, *arguments, **options):
-        self.data = pathlib.Path(data)
-        self.process = subprocess.Popen(
-            [BIN / "rsidiff-coordinator", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-        line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError(f"the coordinator did not start: {self.process.stderr.read()}")
-        addresses = json.loads((self.data / "coordinator.json").read_text())
-        self.grpc, self.http = addresses["grpc"], addresses["http"]
+    def __exit__(self, *_):
+        self.kill()
 
-    def metrics(self):
-        return get(self.http, "/metrics")
+    @property
+    def alive(self):
+        return self.popen.poll() is None
 
-    def stop(self):
-        """SIGTERM; the exit code."""
-        self.process.terminate()
-        return self.process.wait(DEADLINE)
+    def send(self, number):
+        if self.alive:
+            self.popen.send_signal(number)
 
     def kill(self):
-        self.process.kill()
-        self.process.wait(DEADLINE)
+        """As the kernel or a power cut would end it; also a paused one."""
+        self.send(signal.SIGKILL)
+        self.popen.wait()
+
+    def pause(self):
+        self.send(signal.SIGSTOP)
+
+    def resume(self):
+        self.send(signal.SIGCONT)
+
+    def terminate(self, timeout=60):
+        """Asks politely; returns the exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def wait(self, timeout=60):
+        """Waits for the end; returns the exit code."""
+        return self.popen.wait(timeout)
+
+    def text(self):
+        """Everything written so far."""
+        return self.log.read_text(errors="replace")
 
 
-@contextlib.contextmanager
-def running(process):
-    """Kills the process (Popen or Coordinator) at the end, if it still runs."""
+def wait_until(condition, timeout, what):
+    """Waits for the condition's first value that is true; returns it."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+        time.sleep(0.1)
+    return value
+
+
+def fetch(address, path):
+    """The body of an HTTP answer; None unless there is one and it is 200."""
     try:
-        yield process
-    finally:
-        process.kill()
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            return answer.read().decode()
+    except OSError:
+        return None
 
 
-def fake_worker(name, address, *rounds):
-    return subprocess.Popen([BIN / "fake_worker", name, address, *map(str, rounds)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def parse_metrics(text):
+    """The samples of a /metrics page as {"name{labels}": value}."""
+    found = re.findall(r"^([a-zA-Z_:][^ \n]*(?:\{[^\n]*\})?) ([^ \n]+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found if not name.startswith("#")}
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

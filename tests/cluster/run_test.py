@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cluster import BIN, Cluster, Process, parse_metrics, shapes_run, wait_until
+from cluster import Cluster, shapes_run
+from processes import BIN, Process, wait_until
 
 ROUNDS = 2
 SAMPLES = 12  # 6 prompts, 2 samples each
@@ -88,13 +89,8 @@ def test_both_workers_took_part_in_both_runs(reference):
         assert metrics['rsidiff_worker_tasks_total{kind="generate",outcome="error"}'] == 0
         assert metrics['rsidiff_worker_busy_seconds_total{kind="generate"}'] > 0
         assert metrics["process_resident_memory_bytes"] > 0
-        assert reference.get("/readyz", address_of(reference, name)) is not None
+        assert reference.worker_page(name, "/readyz") is not None
     assert drawn == 2 * (ROUNDS * SAMPLES + (ROUNDS + 1) * EVALUATIONS)
-
-
-def address_of(cluster, name):
-    workers = cluster.json("worker", "list")["workers"]
-    return next(w for w in workers if w["name"] == name)["capabilities"]["http_address"]
 
 
 def draw_with_diffusers(pipeline, sample):
@@ -212,7 +208,7 @@ def test_a_drained_worker_ends_well_and_a_newcomer_goes_on(tmp_path):
             "newcomer": "WORKER_STATE_ACTIVE",
         }
         # Drained, not lost: no lease had to run out.
-        assert parse_metrics(cluster.get("/metrics"))["rsidiff_lease_expirations_total"] == 0
+        assert cluster.metrics()["rsidiff_lease_expirations_total"] == 0
 
 
 def test_the_older_of_two_processes_with_one_name_gives_way(tmp_path):
