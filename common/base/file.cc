@@ -6,8 +6,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
 #include "common/base/status_macros.h"
 
 namespace rsidiff {
@@ -40,19 +42,26 @@ absl::Status WriteAll(int fd, absl::string_view contents, const std::string& nam
   return absl::OkStatus();
 }
 
-absl::Status SyncFolder(const std::filesystem::path& folder) {
-  Descriptor fd(open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() < 0 || fsync(fd.get()) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("cannot sync folder ", folder.string()));
+// Hands what is left of the file to `sink`, piece by piece.
+absl::Status ReadPieces(int fd, const std::string& name,
+                        const std::function<absl::Status(absl::string_view)>& sink) {
+  char buffer[1 << 16];
+  while (true) {
+    ssize_t count = read(fd, buffer, sizeof buffer);
+    if (count == 0) return absl::OkStatus();
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, absl::StrCat("cannot read ", name));
+    }
+    RSIDIFF_RETURN_IF_ERROR(sink(absl::string_view(buffer, static_cast<size_t>(count))));
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::Status ErrnoStatus(int error, absl::string_view what) {
   std::string message = absl::StrCat(what, ": ", std::strerror(error));
-  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) return absl::ResourceExhaustedError(message);
   if (error == ENOENT) return absl::NotFoundError(message);
   if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(message);
   return absl::InternalError(message);
@@ -62,16 +71,19 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
   Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", path.string()));
   std::string contents;
-  char buffer[1 << 16];
-  while (true) {
-    ssize_t count = read(fd.get(), buffer, sizeof buffer);
-    if (count == 0) return contents;
-    if (count < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoStatus(errno, absl::StrCat("cannot read ", path.string()));
-    }
-    contents.append(buffer, static_cast<size_t>(count));
+  RSIDIFF_RETURN_IF_ERROR(ReadPieces(fd.get(), path.string(), [&contents](absl::string_view piece) {
+    contents.append(piece.data(), piece.size());
+    return absl::OkStatus();
+  }));
+  return contents;
+}
+
+absl::Status SyncFolder(const std::filesystem::path& folder) {
+  Descriptor fd(open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0 || fsync(fd.get()) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("cannot sync folder ", folder.string()));
   }
+  return absl::OkStatus();
 }
 
 absl::Status WriteFileAtomically(const std::filesystem::path& path, absl::string_view contents) {
@@ -100,6 +112,29 @@ absl::Status CommitFile(const std::filesystem::path& from, const std::filesystem
     return ErrnoStatus(errno, absl::StrCat("cannot rename ", from.string(), " to ", to.string()));
   }
   return SyncFolder(to.parent_path());
+}
+
+absl::Status CopyFile(const std::filesystem::path& from, const std::filesystem::path& to) {
+  Descriptor in(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (in.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", from.string()));
+  Descriptor out(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (out.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot create ", to.string()));
+  RSIDIFF_RETURN_IF_ERROR(ReadPieces(in.get(), from.string(), [&](absl::string_view piece) {
+    return WriteAll(out.get(), piece, to.string());
+  }));
+  if (fsync(out.get()) != 0) return ErrnoStatus(errno, absl::StrCat("cannot sync ", to.string()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> FileSha256Hex(const std::filesystem::path& path) {
+  Descriptor in(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (in.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", path.string()));
+  Sha256 hash;
+  RSIDIFF_RETURN_IF_ERROR(ReadPieces(in.get(), path.string(), [&hash](absl::string_view piece) {
+    hash.Update(piece);
+    return absl::OkStatus();
+  }));
+  return hash.FinishHex();
 }
 
 absl::Status CreateFolders(const std::filesystem::path& path) {

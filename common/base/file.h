@@ -17,8 +17,18 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path);
 /// full; nothing is left behind on an error.
 absl::Status WriteFileAtomically(const std::filesystem::path& path, absl::string_view contents);
 
-/// Syncs the file, renames it to `to` and syncs that folder. Both on one file system.
+/// Syncs the file or folder, renames it to `to` and syncs the folder that `to` is in. Both on one file
+/// system. What is in a folder has to be synced before.
 absl::Status CommitFile(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Copies a file to `to`, which must not exist, and syncs the copy. The folder is not synced.
+absl::Status CopyFile(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Syncs the names in a folder.
+absl::Status SyncFolder(const std::filesystem::path& folder);
+
+/// Lower-case hexadecimal SHA-256 of the file's contents, read piece by piece.
+absl::StatusOr<std::string> FileSha256Hex(const std::filesystem::path& path);
 
 /// mkdir -p. The error names the path.
 absl::Status CreateFolders(const std::filesystem::path& path);

@@ -89,7 +89,7 @@ Coordinator::~Coordinator() {
 
 absl::Status Coordinator::OpenStores() {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(options_.data));
-  RSIDIFF_ASSIGN_OR_RETURN(database_, Database::Open(options_.data / "db", ""));
+  RSIDIFF_ASSIGN_OR_RETURN(database_, Database::Open(options_.data / "db"));
   auto folder = options_.artifacts.empty() ? options_.data / "artifacts" : options_.artifacts;
   RSIDIFF_ASSIGN_OR_RETURN(artifacts_, DirectoryStore::Open(folder));
   return absl::OkStatus();

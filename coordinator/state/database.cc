@@ -1,6 +1,7 @@
 #include "coordinator/state/database.h"
 
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -10,9 +11,11 @@
 #include "common/base/status_macros.h"
 #include "coordinator/state/tables.h"
 #include "rocksdb/db.h"
+#include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/options.h"
 #include "rocksdb/table.h"
+#include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/write_batch.h"
 
 namespace rsidiff::coordinator {
@@ -34,8 +37,9 @@ absl::Status ToStatus(const rocksdb::Status& status, absl::string_view what) {
   return absl::InternalError(message);
 }
 
-rocksdb::DBOptions DatabaseOptions() {
+rocksdb::DBOptions StorageOptions(rocksdb::Env* env) {
   rocksdb::DBOptions options;
+  if (env != nullptr) options.env = env;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
@@ -68,15 +72,42 @@ std::string PrefixEnd(std::string prefix) {
 
 }  // namespace
 
+namespace {
+
+/// Keeps writers out of a database's folder, as RocksDB does where it writes.
+class FolderLock {
+ public:
+  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::filesystem::path& folder);
+  explicit FolderLock(rocksdb::FileLock* lock) : lock_(lock) {}
+  ~FolderLock() { rocksdb::Env::Default()->UnlockFile(lock_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  rocksdb::FileLock* const lock_;
+};
+
+/// Swallows RocksDB's own log, which it would otherwise write into the folder.
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+}  // namespace
+
 class Database::Impl {
  public:
-  Impl(rocksdb::DB* db, std::vector<rocksdb::ColumnFamilyHandle*> families)
-      : db_(db), families_(std::move(families)) {}
+  Impl(rocksdb::DB* db, std::vector<rocksdb::ColumnFamilyHandle*> families, std::unique_ptr<FolderLock> lock)
+      : lock_(std::move(lock)), db_(db), families_(std::move(families)) {}
 
   ~Impl() {
     for (rocksdb::ColumnFamilyHandle* family : families_) db_->DestroyColumnFamilyHandle(family);
     db_->Close();
   }
+
+  /// FAILED_PRECONDITION unless it is empty or `cluster_id`'s and of a known schema.
+  absl::Status CheckOwner(const std::filesystem::path& folder, const std::string& cluster_id) const;
 
   rocksdb::DB& db() const { return *db_; }
   rocksdb::ColumnFamilyHandle* family(Table table) const { return families_[static_cast<size_t>(table)]; }
@@ -98,11 +129,46 @@ class Database::Impl {
   }
 
  private:
+  const std::unique_ptr<FolderLock> lock_;  // reading only; RocksDB itself locks what it writes
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;
 };
 
 namespace {
+
+absl::Status InUse(const std::filesystem::path& folder, const rocksdb::Status& status) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("another coordinator uses ", folder.string(), " (", status.ToString(), ")"));
+}
+
+absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::filesystem::path& folder) {
+  rocksdb::FileLock* lock = nullptr;
+  rocksdb::Status taken = rocksdb::Env::Default()->LockFile((folder / "LOCK").string(), &lock);
+  if (!taken.ok()) return InUse(folder, taken);
+  return std::make_unique<FolderLock>(lock);
+}
+
+absl::Status OpenError(const std::filesystem::path& folder, const rocksdb::Status& opened) {
+  std::string text = opened.ToString();
+  // The file LOCK, but not a path that happens to have the word in it.
+  if (opened.IsIOError() && (absl::StrContains(text, "/LOCK: ") || absl::StrContains(text, "lock hold by"))) {
+    return InUse(folder, opened);
+  }
+  if (opened.IsInvalidArgument() && absl::StrContains(text, "olumn famil")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("database ", folder.string(), " is not one of rsidiff's: ", text));
+  }
+  return ToStatus(opened, absl::StrCat("opening database ", folder.string()));
+}
+
+std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
+  auto cache = rocksdb::NewLRUCache(48 << 20);
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  // RocksDB insists on a family named "default"; it stays empty and comes last.
+  for (Table table : kTables) descriptors.emplace_back(std::string(TableName(table)), FamilyOptions(cache));
+  descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, FamilyOptions(cache));
+  return descriptors;
+}
 
 absl::Status CheckMeta(const std::string& value, const std::filesystem::path& folder,
                        const std::string& cluster_id) {
@@ -130,36 +196,47 @@ absl::Status ParseValue(Table table, const std::string& value, Message& message)
 
 }  // namespace
 
+absl::Status Database::Impl::CheckOwner(const std::filesystem::path& folder,
+                                        const std::string& cluster_id) const {
+  std::string meta;
+  rocksdb::Status read = db_->Get({}, family(Table::kMeta), AsSlice(kMetaKey), &meta);
+  if (read.IsNotFound()) return absl::OkStatus();
+  RSIDIFF_RETURN_IF_ERROR(ToStatus(read, absl::StrCat("reading database ", folder.string())));
+  return CheckMeta(meta, folder, cluster_id);
+}
+
 Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Database::~Database() = default;
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& folder,
-                                                         const std::string& cluster_id) {
+                                                         const DatabaseOptions& options) {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder));
-  auto cache = rocksdb::NewLRUCache(48 << 20);
-  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
-  // RocksDB insists on a family named "default"; it stays empty and comes last.
-  for (Table table : kTables) descriptors.emplace_back(std::string(TableName(table)), FamilyOptions(cache));
-  descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, FamilyOptions(cache));
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
-  rocksdb::Status opened = rocksdb::DB::Open(DatabaseOptions(), folder.string(), descriptors, &families, &db);
-  if (!opened.ok()) {
-    std::string text = opened.ToString();
-    if (opened.IsIOError() && (absl::StrContains(text, "lock") || absl::StrContains(text, "LOCK"))) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("another coordinator uses ", folder.string(), " (", text, ")"));
-    }
-    return ToStatus(opened, absl::StrCat("opening database ", folder.string()));
+  rocksdb::Status opened =
+      rocksdb::DB::Open(StorageOptions(options.env), folder.string(), Families(), &families, &db);
+  if (!opened.ok()) return OpenError(folder, opened);
+  auto impl = std::make_unique<Impl>(db, std::move(families), nullptr);
+  RSIDIFF_RETURN_IF_ERROR(impl->CheckOwner(folder, options.cluster_id));
+  return std::unique_ptr<Database>(new Database(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::OpenReadOnly(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(folder / "CURRENT", ignored)) {
+    return absl::NotFoundError(absl::StrCat("no database in ", folder.string()));
   }
-  auto impl = std::make_unique<Impl>(db, std::move(families));
-  std::string meta;
-  rocksdb::Status read = db->Get({}, impl->family(Table::kMeta), AsSlice(kMetaKey), &meta);
-  if (read.ok()) {
-    RSIDIFF_RETURN_IF_ERROR(CheckMeta(meta, folder, cluster_id));
-  } else if (!read.IsNotFound()) {
-    return ToStatus(read, absl::StrCat("reading database ", folder.string()));
-  }
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(folder));
+  rocksdb::DBOptions options = StorageOptions(nullptr);
+  options.create_if_missing = false;
+  options.create_missing_column_families = false;
+  options.info_log = std::make_shared<NoLog>();
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  rocksdb::DB* db = nullptr;
+  rocksdb::Status opened = rocksdb::DB::OpenForReadOnly(options, folder.string(), Families(), &families, &db);
+  if (!opened.ok()) return OpenError(folder, opened);
+  auto impl = std::make_unique<Impl>(db, std::move(families), std::move(lock));
+  RSIDIFF_RETURN_IF_ERROR(impl->CheckOwner(folder, ""));
   return std::unique_ptr<Database>(new Database(std::move(impl)));
 }
 
@@ -211,6 +288,24 @@ absl::StatusOr<std::vector<Row>> Database::ScanForRecovery() const {
     }
   }
   return rows;
+}
+
+absl::Status Database::VisitRows(
+    Table table, const std::function<absl::Status(const std::string&, const std::string&)>& visit) const {
+  return impl_->Scan(table, "", "",
+                     [&visit](const std::string& key, const std::string& value) -> absl::StatusOr<bool> {
+                       RSIDIFF_RETURN_IF_ERROR(visit(key, value));
+                       return true;
+                     });
+}
+
+absl::Status Database::WriteCheckpoint(const std::filesystem::path& folder) const {
+  rocksdb::Checkpoint* made = nullptr;
+  RSIDIFF_RETURN_IF_ERROR(
+      ToStatus(rocksdb::Checkpoint::Create(&impl_->db(), &made), "preparing a checkpoint"));
+  std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+  return ToStatus(checkpoint->CreateCheckpoint(folder.string()),
+                  absl::StrCat("writing checkpoint ", folder.string()));
 }
 
 absl::StatusOr<std::optional<std::string>> Database::Read(Table table, const std::string& key) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,15 +13,29 @@
 #include "coordinator/state/row.h"
 #include "rsidiff/v1/round.pb.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace rsidiff::coordinator {
+
+struct DatabaseOptions {
+  std::string cluster_id;       // empty: any
+  rocksdb::Env* env = nullptr;  // not owned, outlives the database; null: the machine's own file system
+};
 
 /// The tables on disk: a RocksDB database with a column family a table. Thread-safe.
 class Database {
  public:
   /// Opens the database in `folder`, made if it is not there. FAILED_PRECONDITION: another coordinator
-  /// holds it, it belongs to a cluster other than `cluster_id` (empty: any), or it is of a newer schema.
+  /// holds it, it belongs to a cluster other than `options.cluster_id`, it is of a newer schema, or it is
+  /// not one of ours.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& folder,
-                                                        const std::string& cluster_id);
+                                                        const DatabaseOptions& options = {});
+
+  /// Opens it for reading and changes nothing in it. No coordinator can start on it meanwhile.
+  /// NOT_FOUND: there is no database in `folder`; others as Open.
+  static absl::StatusOr<std::unique_ptr<Database>> OpenReadOnly(const std::filesystem::path& folder);
   ~Database();
 
   /// Writes the rows as one batch: after a crash all of them are there or none. kWal survives the death
@@ -31,6 +46,14 @@ class Database {
 
   /// Every row that Core::Recover needs: all but the events and the samples of finished rounds.
   absl::StatusOr<std::vector<Row>> ScanForRecovery() const;
+
+  /// Calls `visit(key, value)` for every row of the table in key order, until it returns an error.
+  absl::Status VisitRows(
+      Table table, const std::function<absl::Status(const std::string&, const std::string&)>& visit) const;
+
+  /// Makes a copy of the database, as it is at one moment, in `folder`, which must not exist. Files are
+  /// linked where the file system allows it. Writes go on meanwhile.
+  absl::Status WriteCheckpoint(const std::filesystem::path& folder) const;
 
   /// The value of one row; absent when there is no such row.
   absl::StatusOr<std::optional<std::string>> Read(Table table, const std::string& key) const;

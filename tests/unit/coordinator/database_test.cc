@@ -21,7 +21,7 @@ class DatabaseTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::unique_ptr<Database> Open(const std::string& cluster_id = "") {
-    auto database = Database::Open(folder_, cluster_id);
+    auto database = Database::Open(folder_, {cluster_id});
     EXPECT_TRUE(database.ok()) << database.status();
     return database.ok() ? std::move(*database) : nullptr;
   }
@@ -53,7 +53,7 @@ TEST_F(DatabaseTest, RowsAreThereAfterReopening) {
 
 TEST_F(DatabaseTest, SecondCoordinatorIsRefused) {
   auto first = Open();
-  auto second = Database::Open(folder_, "");
+  auto second = Database::Open(folder_);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(second.status().message()),
               HasSubstr("another coordinator uses " + folder_.string()));
@@ -61,9 +61,9 @@ TEST_F(DatabaseTest, SecondCoordinatorIsRefused) {
 
 TEST_F(DatabaseTest, ForeignClusterAndNewerSchemaAreRefused) {
   ASSERT_TRUE(Open()->Write({Meta(1)}, Database::Durability::kSync).ok());
-  EXPECT_EQ(Database::Open(folder_, "theirs").status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Database::Open(folder_, {"theirs"}).status().code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(Open("ours")->Write({Meta(kSchemaVersion + 1)}, Database::Durability::kSync).ok());
-  EXPECT_THAT(std::string(Database::Open(folder_, "ours").status().message()), HasSubstr("newer version"));
+  EXPECT_THAT(std::string(Database::Open(folder_, {"ours"}).status().message()), HasSubstr("newer version"));
 }
 
 TEST_F(DatabaseTest, CoreComesBackFromDiskWithoutFinishedSamples) {

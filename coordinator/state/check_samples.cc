@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
+#include "coordinator/schedule/task_graph.h"
+#include "coordinator/state/check_impl.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr uint64_t kMaxPlanned = 20'000'000;
+
+std::string SampleText(const v1::RoundRecord& round, v1::Purpose purpose, uint32_t index) {
+  return absl::StrCat(purpose == v1::PURPOSE_EVALUATION ? "evaluation sample " : "sample ", index, " of ",
+                      RoundText(round.run_id(), round.round()));
+}
+
+bool Done(const v1::TaskRecord* task) {
+  return task != nullptr && task->state() == v1::TASK_STATE_DONE;
+}
+
+/// True when the round has drawn, or draws, samples of `purpose`, and it is known how far it is: a round
+/// that was given up may have got anywhere.
+bool Draws(const v1::RoundRecord& round, v1::Purpose purpose) {
+  switch (round.phase()) {
+    case v1::ROUND_PHASE_EVALUATE:
+    case v1::ROUND_PHASE_DONE:
+      return purpose == v1::PURPOSE_EVALUATION || round.round() > 0;
+    case v1::ROUND_PHASE_SAMPLE:
+    case v1::ROUND_PHASE_REFERENCE:
+    case v1::ROUND_PHASE_WEIGHT:
+    case v1::ROUND_PHASE_TRAIN:
+      return purpose == v1::PURPOSE_TRAINING;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+std::optional<std::vector<PlannedSample>> DatabaseCheck::Plan(const v1::RunRecord& run,
+                                                              const v1::RoundRecord& round,
+                                                              v1::Purpose purpose) const {
+  bool evaluation = purpose == v1::PURPOSE_EVALUATION;
+  uint64_t pool = evaluation ? run.evaluation_prompt_count() : run.train_prompt_count();
+  uint64_t per_prompt =
+      evaluation ? run.spec().evaluation().samples_per_prompt() : run.spec().sampling().samples_per_prompt();
+  if (pool > kMaxPlanned || pool * std::max<uint64_t>(per_prompt, 1) > kMaxPlanned) return std::nullopt;
+  if (evaluation) return EvaluationSamples(run.spec(), static_cast<uint32_t>(pool));
+  return TrainingSamples(run.spec(), static_cast<uint32_t>(pool), round.round());
+}
+
+void DatabaseCheck::CheckSamples(const v1::RunRecord& run, const v1::RoundRecord& round,
+                                 v1::Purpose purpose) {
+  if (Inherited(run, round)) return;
+  SamplesNeeded needed = NeededSamples(run.spec(), round.phase(), purpose);
+  if (scope_ == CheckScope::kRecovery && needed == SamplesNeeded::kNone) return;
+  auto plan = Plan(run, round, purpose);
+  if (!plan.has_value()) {
+    return Fault(Table::kRuns, RunKey(run.id()),
+                 absl::StrCat("run ", run.id(), " plans more samples than a round can have"));
+  }
+  auto found = samples_.find({run.id(), round.round(), purpose});
+  static const SampleSet& none = *new SampleSet;
+  const SampleSet& samples = found == samples_.end() ? none : found->second;
+  if (!samples.empty() && samples.rbegin()->first >= plan->size()) {
+    uint32_t index = samples.rbegin()->first;
+    Fault(Table::kSamples, SampleKey(run.id(), round.round(), purpose, index),
+          absl::StrCat(SampleText(round, purpose, index), " is beyond the ", plan->size(), " planned"));
+  }
+  bool draws = Draws(round, purpose);
+  for (const PlannedSample& planned : *plan) {
+    auto sample = samples.find(planned.index);
+    bool there = sample != samples.end();
+    if (there) CheckSample(run, round, purpose, planned, sample->second);
+    if (draws) CheckPresence(run, round, purpose, planned, there ? &sample->second : nullptr);
+  }
+}
+
+void DatabaseCheck::CheckSample(const v1::RunRecord& run, const v1::RoundRecord& round, v1::Purpose purpose,
+                                const PlannedSample& planned, const v1::SampleRecord& sample) {
+  std::string key = SampleKey(run.id(), round.round(), purpose, planned.index);
+  std::string text = SampleText(round, purpose, planned.index);
+  auto fault = [&](auto... what) { Fault(Table::kSamples, key, absl::StrCat(text, " ", what...)); };
+  if (sample.prompt_id() != planned.prompt_id || sample.sample_index() != planned.sample_index) {
+    fault("is of prompt ", sample.prompt_id(), ", sample ", sample.sample_index(), ", not of prompt ",
+          planned.prompt_id, ", sample ", planned.sample_index);
+  }
+  if (sample.seed() != planned.seed) fault("has seed ", sample.seed(), ", not ", planned.seed);
+  uint32_t chunk = std::max<uint32_t>(run.spec().sampling().chunk(), 1);
+  if (sample.row() != planned.index % chunk) {
+    fault("is row ", sample.row(), " of its chunk, not ", planned.index % chunk);
+  }
+  if (!IsDigest(sample.image())) fault("has no picture");
+  if (!IsDigest(sample.latents())) fault("has no latents");
+  if (!sample.scores().empty()) {
+    for (const std::string& scorer : ScorersFor(run.spec(), purpose)) {
+      auto score = sample.scores().find(scorer);
+      if (score == sample.scores().end() || !std::isfinite(score->second)) fault("has no score of ", scorer);
+    }
+  }
+  if (!std::isfinite(sample.distance()) || !std::isfinite(sample.weight())) {
+    fault("has a distance or weight that is not finite");
+  }
+  if (sample.weight() != 0 && !sample.selected()) fault("has a weight and is not selected");
+  ArtifactUse use{ArtifactUse::Kind::kFile, Table::kSamples, key, absl::StrCat("picture of ", text)};
+  Use(sample.image(), use);
+  use.owner = absl::StrCat("latents of ", text);
+  Use(sample.latents(), use);
+  use.owner = absl::StrCat("features of ", text);
+  Use(sample.features(), use);
+}
+
+void DatabaseCheck::CheckPresence(const v1::RunRecord& run, const v1::RoundRecord& round, v1::Purpose purpose,
+                                  const PlannedSample& planned, const v1::SampleRecord* sample) {
+  uint32_t chunk = planned.index / std::max<uint32_t>(run.spec().sampling().chunk(), 1);
+  const v1::TaskRecord* generate =
+      FindTask({run.id(), round.round(), v1::TASK_KIND_GENERATE, purpose, chunk});
+  const v1::TaskRecord* score = FindTask({run.id(), round.round(), v1::TASK_KIND_SCORE, purpose, chunk});
+  // The tasks of rounds that are long done are gone; then everything has to be there.
+  bool forgotten = round.phase() == v1::ROUND_PHASE_DONE && generate == nullptr && score == nullptr;
+  bool drawn = forgotten || Done(generate);
+  bool scored = forgotten || Done(score);
+  auto fault = [&](absl::string_view what) {
+    Fault(Table::kSamples, SampleKey(run.id(), round.round(), purpose, planned.index),
+          absl::StrCat(SampleText(round, purpose, planned.index), " ", what));
+  };
+  bool judged = !ScorersFor(run.spec(), purpose).empty();
+  if (drawn && sample == nullptr) return fault("is missing, and its task is done");
+  if (!drawn && sample != nullptr) return fault("is there, and its task is not done");
+  if (sample == nullptr || !judged) return;
+  if (scored && sample->scores().empty()) fault("has no scores, and its task is done");
+  if (!scored && !sample->scores().empty()) fault("has scores, and its task is not done");
+}
+
+void DatabaseCheck::CheckSelection(const v1::RunRecord& run, const v1::RoundRecord& round) {
+  if (round.round() == 0 || Inherited(run, round)) return;
+  if (round.phase() < v1::ROUND_PHASE_WEIGHT || round.phase() > v1::ROUND_PHASE_DONE) return;
+  if (scope_ == CheckScope::kRecovery &&
+      NeededSamples(run.spec(), round.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
+    return;
+  }
+  auto samples = samples_.find({run.id(), round.round(), v1::PURPOSE_TRAINING});
+  uint32_t selected = 0;
+  if (samples != samples_.end()) {
+    for (const auto& [index, sample] : samples->second) selected += sample.selected();
+  }
+  if (selected == round.selection().selected()) return;
+  Fault(Table::kRounds, RoundKey(run.id(), round.round()),
+        absl::StrCat(RoundText(run.id(), round.round()), " has selected ", round.selection().selected(),
+                     " samples, and ", selected, " are marked so"));
+}
+
+}  // namespace rsidiff::coordinator
