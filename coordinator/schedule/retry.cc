@@ -14,7 +14,8 @@ RetryVerdict JudgeRetry(LeaseEnd end, uint32_t lost, uint32_t errors, const Retr
 
 absl::Duration Backoff(uint32_t attempt, uint64_t salt) {
   int64_t limit_ms =
-      std::min<int64_t>(60'000, int64_t{1'000} << std::min<uint32_t>(attempt > 0 ? attempt - 1 : 0, 6));
+      std::min<int64_t>(absl::ToInt64Milliseconds(kMaxBackoff),
+                        int64_t{1'000} << std::min<uint32_t>(attempt > 0 ? attempt - 1 : 0, 6));
   return absl::Milliseconds(static_cast<int64_t>(Hash64("back-off", {salt, attempt}) % limit_ms));
 }
 

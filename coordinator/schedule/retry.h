@@ -25,8 +25,10 @@ enum class RetryVerdict { kRetry, kFail };
 /// forgotten leases never fail a task.
 RetryVerdict JudgeRetry(LeaseEnd end, uint32_t lost, uint32_t errors, const RetryBudgets& budgets);
 
+inline constexpr absl::Duration kMaxBackoff = absl::Seconds(60);
+
 /// Full-jitter back-off before attempt `attempt` + 1 (attempt >= 1): uniform in
-/// [0, min(60 s, 1 s * 2^(attempt - 1))), drawn from Hash64("back-off", {salt, attempt}).
+/// [0, min(kMaxBackoff, 1 s * 2^(attempt - 1))), drawn from Hash64("back-off", {salt, attempt}).
 absl::Duration Backoff(uint32_t attempt, uint64_t salt);
 
 }  // namespace rsidiff::coordinator

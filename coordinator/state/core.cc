@@ -47,6 +47,7 @@ std::vector<Row> Core::Dump() const {
 }
 
 StepResult Core::Impl::Step(absl::Time now, Event event) {
+  ForgiveStall(now);
   now_ = std::max(now_, now);
   PassTime();
   Dispatch(std::move(event));
@@ -56,11 +57,22 @@ StepResult Core::Impl::Step(absl::Time now, Event event) {
 
 void Core::Impl::Dispatch(Event event) {
   uint64_t id = event.id;
-  std::visit(
-      Overloaded{[](const Tick&) {}, [&](v1::LeaseRequest& request) { HandleLease(id, std::move(request)); },
-                 [&](const v1::JoinTrainingRequest& request) { HandleJoin(id, request); },
-                 [&](const auto& request) { Answer(id, Handle(request)); }},
-      event.request);
+  std::visit(Overloaded{[](const Tick&) {}, [&](const Cancelled& call) { HandleCancelled(call.id); },
+                        [&](v1::LeaseRequest& request) { HandleLease(id, std::move(request)); },
+                        [&](const v1::JoinTrainingRequest& request) { HandleJoin(id, request); },
+                        [&](const auto& request) { Answer(id, Handle(request)); }},
+             event.request);
+}
+
+void Core::Impl::ForgiveStall(absl::Time now) {
+  // NextTimer asks for a step every sixth of a lease's life. When none came for twice that, this process
+  // did not run, or its disk did not answer: it could not hear the workers, so the time does not count.
+  absl::Duration silence = now - now_;
+  if (silence <= options_.lease_ttl / 3) return;
+  for (auto& [name, worker] : workers_) {
+    if (worker.alive()) worker.seen += silence;
+  }
+  for (auto& [token, lease] : leases_) lease.deadline += silence;
 }
 
 void Core::Impl::PassTime() {
@@ -90,7 +102,7 @@ absl::Time Core::Impl::NextTimer() const {
   absl::Time next = absl::InfiniteFuture();
   for (const auto& [name, worker] : workers_) {
     if (!worker.alive()) continue;
-    next = std::min(next, worker.seen + options_.lease_ttl);
+    next = std::min({next, worker.seen + options_.lease_ttl, now_ + options_.lease_ttl / 6});
     if (worker.record.drain_deadline_us() > 0) {
       next = std::min(next, absl::FromUnixMicros(worker.record.drain_deadline_us()));
     }

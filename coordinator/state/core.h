@@ -15,13 +15,18 @@
 namespace rsidiff::coordinator {
 
 /// What can be asked of the core. Every alternative is a message of proto/rsidiff/v1/coordinator.proto,
-/// which documents effect and errors. Tick lets time pass and gets no reply.
+/// which documents effect and errors. Tick lets time pass; it and Cancelled get no reply.
 struct Tick {};
+/// Nobody waits for the answer to call `id` any more. A poll for work that only this call waited for ends
+/// without a grant; tasks that were granted to it alone and are not worked on yet go back at once.
+struct Cancelled {
+  uint64_t id = 0;
+};
 using Request =
-    std::variant<Tick, v1::RegisterRequest, v1::HeartbeatRequest, v1::LeaseRequest, v1::CompleteRequest,
-                 v1::JoinTrainingRequest, v1::CommitCheckpointRequest, v1::GetInfoRequest,
-                 v1::SubmitRunRequest, v1::ListRunsRequest, v1::GetRunRequest, v1::SetRunStateRequest,
-                 v1::ForkRunRequest, v1::ListWorkersRequest, v1::DrainWorkerRequest>;
+    std::variant<Tick, Cancelled, v1::RegisterRequest, v1::HeartbeatRequest, v1::LeaseRequest,
+                 v1::CompleteRequest, v1::JoinTrainingRequest, v1::CommitCheckpointRequest,
+                 v1::GetInfoRequest, v1::SubmitRunRequest, v1::ListRunsRequest, v1::GetRunRequest,
+                 v1::SetRunStateRequest, v1::ForkRunRequest, v1::ListWorkersRequest, v1::DrainWorkerRequest>;
 using Response = std::variant<std::monostate, v1::RegisterResponse, v1::HeartbeatResponse, v1::LeaseResponse,
                               v1::CompleteResponse, v1::JoinTrainingResponse, v1::CommitCheckpointResponse,
                               v1::GetInfoResponse, v1::SubmitRunResponse, v1::ListRunsResponse, v1::RunStatus,
@@ -57,6 +62,8 @@ struct CoreOptions {
   absl::Duration join_window = absl::Seconds(2);
   int max_lost_attempts = 10;
   int max_error_attempts = 3;
+  /// How long workers that are LOST or DRAINED are still listed; then their rows are deleted.
+  absl::Duration keep_gone_workers = absl::Hours(24);
 };
 
 /// Counters since the start, for /metrics. Gauges are derived from ListRuns and ListWorkers.
@@ -68,6 +75,7 @@ struct CoreStatistics {
   uint64_t task_errors = 0;
   uint64_t tasks_returned = 0;
   uint64_t generations_formed = 0;
+  uint64_t checkpoints_refused = 0;
   std::map<v1::TaskKind, double> task_seconds;
   std::map<v1::TaskKind, uint64_t> tasks_done;
   std::map<v1::Purpose, uint64_t> samples_generated;

@@ -38,6 +38,7 @@ class Core::Impl {
  private:
   // --- core.cc: a step's frame, what it writes, and what it answers
   void Dispatch(Event event);
+  void ForgiveStall(absl::Time now);
   void PassTime();
   /// Answers the waiting calls that can be answered now.
   void ServeWaiting();
@@ -69,6 +70,8 @@ class Core::Impl {
   void ReplaceProcess(Worker& worker);
   void LoseWorker(Worker& worker);
   void FinishDrain(Worker& worker);
+  void Retire(Worker& worker, v1::WorkerState state);
+  void ForgetGoneWorkers();
   void ExpireWorkers();
   uint32_t ActiveWorkers() const;
 
@@ -77,6 +80,10 @@ class Core::Impl {
   /// Work for the worker, at most `max_tasks`; empty when there is none.
   v1::LeaseResponse GrantTasks(Worker& worker, const std::string& request_id, uint32_t max_tasks);
   void ServeLeasePolls();
+  void AnswerLease(uint64_t event, const std::string& request_id, const v1::LeaseResponse& response);
+  void HandleCancelled(uint64_t event);
+  /// The grants of a call whose answer cannot arrive go back, unless another call got them too.
+  void TakeBackGrants(uint64_t event);
   std::vector<RunDemand> Demands(const Worker& worker, bool training_allowed);
   void AddCandidates(const Worker& worker, Run& run, Round& round, RunDemand& demand);
   bool MayTrain(const Worker& worker, const Run& run, const Round& round, const Task& task) const;
@@ -132,6 +139,8 @@ class Core::Impl {
   void ConsiderTraining(Run& run, Round& round);
   void ServeTraining();
   void FormGeneration(Run& run, Round& round, const MembershipDecision& decision);
+  void EndGoneMembers(const Training& training, const v1::JoinTrainingRequest& request);
+  void LogRefusal(const Run& run, const v1::GenerationRecord& before, const v1::GenerationRecord& now);
   MembershipInput Membership(const Run& run, const Round& round) const;
   bool MustRegroup(uint64_t token) const;
   void LeaveTraining(const TaskId& task, uint64_t token, const absl::Status& status);
@@ -173,6 +182,7 @@ class Core::Impl {
   std::deque<std::pair<int64_t, std::string>> request_ages_;  // oldest first
   uint64_t token_counter_ = 0;
   std::list<LeasePoll> lease_polls_;
+  std::map<uint64_t, std::string> granted_calls_;    // newest calls answered with grants -> request id
   std::multimap<absl::Time, TaskId> wakeups_;        // ends of back-offs and preferences
   bool work_appeared_ = false;                       // since lease polls were last served
   std::set<std::pair<uint64_t, uint32_t>> joining_;  // rounds that a worker waits to train

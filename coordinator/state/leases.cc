@@ -9,6 +9,8 @@ namespace {
 
 constexpr uint32_t kMaxTasks = 64;
 constexpr uint32_t kMaxWaitMs = 20'000;
+// Calls whose answers may still be on their way; beyond that a lost grant waits for its lease to expire.
+constexpr size_t kMaxGrantedCalls = 4096;
 const char kLeaseMethod[] = "LeaseRequest";
 
 uint64_t BackoffSalt(const TaskId& task) {
@@ -37,7 +39,7 @@ void Core::Impl::HandleLease(uint64_t event, v1::LeaseRequest request) {
       again->set_token(grant.token());
       *again->mutable_payload() = MakePayload(runs_.at(task.run_id), task);
     }
-    return Answer(event, response);
+    return AnswerLease(event, request.request_id(), response);
   }
   for (LeasePoll& poll : lease_polls_) {
     if (poll.request.request_id() != request.request_id()) continue;
@@ -62,9 +64,50 @@ void Core::Impl::ServeLeasePolls() {
       ++poll;
       continue;
     }
-    for (uint64_t event : poll->events) Answer(event, response);
+    for (uint64_t event : poll->events) AnswerLease(event, poll->request.request_id(), response);
     poll = lease_polls_.erase(poll);
   }
+}
+
+void Core::Impl::AnswerLease(uint64_t event, const std::string& request_id,
+                             const v1::LeaseResponse& response) {
+  if (!response.grants().empty()) {
+    granted_calls_[event] = request_id;
+    if (granted_calls_.size() > kMaxGrantedCalls) granted_calls_.erase(granted_calls_.begin());
+  }
+  Answer(event, response);
+}
+
+void Core::Impl::HandleCancelled(uint64_t event) {
+  for (auto poll = lease_polls_.begin(); poll != lease_polls_.end(); ++poll) {
+    auto waits = std::find(poll->events.begin(), poll->events.end(), event);
+    if (waits == poll->events.end()) continue;
+    poll->events.erase(waits);
+    if (poll->events.empty()) lease_polls_.erase(poll);
+    return;
+  }
+  TakeBackGrants(event);
+}
+
+void Core::Impl::TakeBackGrants(uint64_t event) {
+  auto call = granted_calls_.find(event);
+  if (call == granted_calls_.end()) return;
+  const std::string request_id = std::move(call->second);
+  granted_calls_.erase(call);
+  for (const auto& [other, id] : granted_calls_) {
+    if (id == request_id) return;
+  }
+  auto known = requests_.find(request_id);
+  if (known == requests_.end()) return;
+  const v1::RequestRecord record = known->second;
+  for (const auto& grant : record.grants()) {
+    auto lease = leases_.find(grant.token());
+    if (lease == leases_.end() || lease->second.claimed) continue;
+    EndLease(grant.token(), LeaseEnd::kReturned, "the grant could not be delivered");
+  }
+  // The same request is served anew, should it come again.
+  requests_.erase(request_id);
+  Delete(Table::kRequests, request_id);
 }
 
 v1::LeaseResponse Core::Impl::GrantTasks(Worker& worker, const std::string& request_id, uint32_t max_tasks) {

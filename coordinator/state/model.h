@@ -52,6 +52,7 @@ struct Lease {
   uint64_t incarnation = 0;
   absl::Time deadline;
   bool unknown = false;  // not asserted again since a restart
+  bool claimed = false;  // the worker has named it: the grant arrived
   uint64_t step = 0;     // training
   double loss = 0;
 };
@@ -65,6 +66,7 @@ struct JoinPoll {
 
 struct JoiningWorker {
   v1::GenerationRecord::Member member;
+  std::vector<std::string> refused_checkpoints;
   std::vector<JoinPoll> polls;
 };
 

@@ -43,7 +43,8 @@ absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time
   Put(Table::kMeta, std::string(kMetaKey), meta_);
   Log(0, 0, "", absl::StrCat("coordinator started, epoch ", meta_.epoch()));
   for (auto& [name, worker] : workers_) {
-    worker.seen = now + options_.recovery_grace - options_.lease_ttl;
+    worker.seen = worker.alive() ? now + options_.recovery_grace - options_.lease_ttl
+                                 : std::min(now, absl::FromUnixMicros(worker.record.seen_us()));
   }
   for (auto& [id, run] : runs_) RestoreRun(run);
   for (auto& [name, worker] : workers_) FinishDrain(worker);
@@ -165,6 +166,12 @@ void Core::Impl::RestoreRun(Run& run) {
     for (auto& [id, task] : round.tasks) {
       RestoreLeases(task);
       RefreshReady(run, round, task);
+      // Only a clock that was set back makes it longer than any back-off.
+      int64_t latest = absl::ToUnixMicros(now_ + kMaxBackoff);
+      if (task.record.not_before_us() > latest) {
+        task.record.set_not_before_us(latest);
+        PutTask(task);
+      }
       if (task.record.not_before_us() > NowMicros()) {
         wakeups_.emplace(absl::FromUnixMicros(task.record.not_before_us()), id);
       }

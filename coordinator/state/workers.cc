@@ -55,8 +55,13 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) 
   if (request.incarnation() != 0 && request.incarnation() < current && worker.alive()) {
     return Replaced(request.name());
   }
-  bool same_process = request.incarnation() != 0 && request.incarnation() == current && worker.alive();
-  if (!same_process) {
+  bool same_process = request.incarnation() != 0 && request.incarnation() == current;
+  // A process that was asked to leave stays asked, whatever happened to its connection.
+  bool leaving = same_process && !worker.record.drain_reason().empty();
+  bool keeps_incarnation = same_process && (worker.alive() || leaving);
+  if (keeps_incarnation && !worker.alive()) {
+    worker.record.set_state(v1::WORKER_STATE_DRAINED);
+  } else if (!keeps_incarnation) {
     ReplaceProcess(worker);
     worker.record.set_name(request.name());
     worker.record.set_incarnation(meta_.next_incarnation());
@@ -108,6 +113,7 @@ std::vector<uint64_t> Core::Impl::Renew(Worker& worker,
       continue;
     }
     if (lease->unknown) Reassert(*lease);
+    lease->claimed = true;
     lease->deadline = std::max(lease->deadline, now_ + options_.lease_ttl);
     lease->step = std::max(lease->step, claim.step());
     if (claim.step() > 0) lease->loss = claim.loss();
@@ -123,11 +129,12 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::DrainWorkerRequest& reques
   Worker& worker = found->second;
   if (known == nullptr && worker.alive()) {
     worker.record.set_state(v1::WORKER_STATE_DRAINING);
-    worker.record.set_drain_reason(request.reason());
-    worker.record.set_drain_deadline_us(
-        request.deadline_seconds() == 0
-            ? 0
-            : absl::ToUnixMicros(now_ + absl::Seconds(request.deadline_seconds())));
+    worker.record.set_drain_reason(request.reason().empty() ? "no reason given" : request.reason());
+    // A SIGTERM after a drain by hand names no deadline, and does not lift the one that there is.
+    if (request.deadline_seconds() > 0) {
+      worker.record.set_drain_deadline_us(
+          absl::ToUnixMicros(now_ + absl::Seconds(request.deadline_seconds())));
+    }
     PutWorker(worker);
     Log(0, 0, request.name(), absl::StrCat("worker ", request.name(), " drains: ", request.reason()));
     FinishDrain(worker);
@@ -163,17 +170,31 @@ void Core::Impl::LoseWorker(Worker& worker) {
     EndLease(token, unknown ? LeaseEnd::kForgotten : LeaseEnd::kLost,
              absl::StrCat("worker ", worker.record.name(), " was not heard of any more"));
   }
-  worker.record.set_state(v1::WORKER_STATE_LOST);
+  Retire(worker, v1::WORKER_STATE_LOST);
   work_appeared_ = true;  // tasks that preferred it are for everybody now
-  PutWorker(worker);
   Log(0, 0, worker.record.name(), absl::StrCat("worker ", worker.record.name(), " was lost"));
 }
 
 void Core::Impl::FinishDrain(Worker& worker) {
   if (worker.record.state() != v1::WORKER_STATE_DRAINING || !worker.tokens.empty()) return;
-  worker.record.set_state(v1::WORKER_STATE_DRAINED);
-  PutWorker(worker);
+  Retire(worker, v1::WORKER_STATE_DRAINED);
   Log(0, 0, worker.record.name(), absl::StrCat("worker ", worker.record.name(), " is drained"));
+}
+
+void Core::Impl::Retire(Worker& worker, v1::WorkerState state) {
+  worker.record.set_state(state);
+  worker.record.set_seen_us(absl::ToUnixMicros(std::min(worker.seen, now_)));
+  PutWorker(worker);
+}
+
+void Core::Impl::ForgetGoneWorkers() {
+  for (auto worker = workers_.begin(); worker != workers_.end();) {
+    // Incarnations are the cluster's, not the name's: a process that comes back gets a greater one.
+    bool forget = !worker->second.alive() && worker->second.tokens.empty() &&
+                  worker->second.seen + options_.keep_gone_workers <= now_;
+    if (forget) Delete(Table::kWorkers, worker->first);
+    worker = forget ? workers_.erase(worker) : std::next(worker);
+  }
 }
 
 void Core::Impl::ExpireWorkers() {
@@ -187,6 +208,7 @@ void Core::Impl::ExpireWorkers() {
     }
     if (worker.alive() && worker.seen + options_.lease_ttl <= now_) LoseWorker(worker);
   }
+  ForgetGoneWorkers();
 }
 
 uint32_t Core::Impl::ActiveWorkers() const {

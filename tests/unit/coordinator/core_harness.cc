@@ -52,7 +52,8 @@ void CoreHarness::Commit(StepResult result) {
   for (Reply& reply : result.replies) answers_.emplace(reply.id, std::move(reply.response));
 }
 
-void CoreHarness::Restart() {
+void CoreHarness::Restart(absl::Duration clock_jump) {
+  now_ += clock_jump;
   std::vector<Row> rows;
   for (const auto& [where, value] : disk_) rows.push_back({where.first, where.second, value});
   CoreOptions options;

@@ -34,8 +34,12 @@ class CoreHarness {
   /// Lets `duration` pass; the core gets a tick at every timer on the way.
   void Pass(absl::Duration duration);
 
-  /// Throws the core away and recovers another from the disk.
-  void Restart();
+  /// Time passes, but the coordinator does not run: no ticks, no calls.
+  void Stall(absl::Duration duration) { now_ += duration; }
+
+  /// Throws the core away and recovers another from the disk. The machine's clock may have been set
+  /// meanwhile.
+  void Restart(absl::Duration clock_jump = absl::ZeroDuration());
 
   /// True if the core's memory and the disk hold the same.
   bool MemoryEqualsDisk() const;
