@@ -15,6 +15,12 @@ namespace {
 void FillPrompts(v1::PromptSpec& prompts) {
   RSIDIFF_DEFAULT(prompts, per_round, 0);
   RSIDIFF_DEFAULT(prompts, evaluation_limit, 0);
+  if (!prompts.has_filter()) return;
+  v1::PromptFilterSpec& filter = *prompts.mutable_filter();
+  RSIDIFF_DEFAULT(filter, enabled, true);
+  RSIDIFF_DEFAULT(filter, clarity, 0.7);
+  RSIDIFF_DEFAULT(filter, specificity, 1);
+  RSIDIFF_DEFAULT(filter, diversity, 0.1);
 }
 
 void FillSampling(v1::SamplingSpec& sampling) {
@@ -84,6 +90,7 @@ void FillTrain(v1::TrainSpec& train) {
   RSIDIFF_DEFAULT(train, replay, 0);
   RSIDIFF_DEFAULT_ENUM(train, precision, v1::PRECISION_FP32);
   RSIDIFF_DEFAULT(train, checkpoint_every, 50);
+  RSIDIFF_DEFAULT(train, operation_timeout, 30);
 }
 
 void FillEvaluation(const v1::RunSpec& spec, v1::EvaluationSpec& evaluation) {

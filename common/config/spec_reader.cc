@@ -192,9 +192,23 @@ class Reader {
         }
         return;
       }
+      case FieldDescriptor::CPPTYPE_BOOL: {
+        if (const std::optional<bool> truth = ReadTruth(value, path)) {
+          message->GetReflection()->SetBool(message, &field, *truth);
+        }
+        return;
+      }
       default:
         Unreadable(path, value.position, "cannot be set in a run file");
     }
+  }
+
+  std::optional<bool> ReadTruth(const YamlNode& value, const std::string& path) {
+    if (value.kind == YamlNode::Kind::kScalar && (value.scalar == "true" || value.scalar == "false")) {
+      return value.scalar == "true";
+    }
+    Unreadable(path, value.position, absl::StrCat("has to be true or false, not ", Describe(value)));
+    return std::nullopt;
   }
 
   void ReadText(const YamlNode& value, const std::string& path, const FieldDescriptor& field,

@@ -40,6 +40,9 @@ constexpr Bound kEx = Bound::kExcluded;
 // that no fleet would finish.
 constexpr Range kRanges[] = {
     {"rounds", 0, kIn, 1000, kIn},
+    {"prompts.filter.clarity", 0, kIn, 1, kIn},
+    {"prompts.filter.specificity", 0, kIn, 1000, kIn},
+    {"prompts.filter.diversity", 0, kIn, 1, kEx},
     {"sampling.samples_per_prompt", 1, kIn, 1024, kIn},
     {"sampling.steps", 1, kIn, 1000, kIn},
     {"sampling.guidance_scale", 0, kIn, 100, kIn},
@@ -64,6 +67,7 @@ constexpr Range kRanges[] = {
     {"train.caption_dropout", 0, kIn, 1, kIn},
     {"train.replay", 0, kIn, 1, kEx},
     {"train.checkpoint_every", 1, kIn, 10'000'000, kIn},
+    {"train.operation_timeout", 0.1, kIn, 86'400, kIn},
     {"train.lora.rank", 1, kIn, 1024, kIn},
     {"train.lora.alpha", 0, kEx, 1e6, kIn},
     {"evaluation.samples_per_prompt", 1, kIn, 1024, kIn},

@@ -61,6 +61,8 @@ std::string Scalar(const Message& message, const FieldDescriptor& field) {
       return absl::StrCat(reflection.GetUInt32(message, &field));
     case FieldDescriptor::CPPTYPE_UINT64:
       return absl::StrCat(reflection.GetUInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) ? "true" : "false";
     case FieldDescriptor::CPPTYPE_ENUM:
       return EnumName(*reflection.GetEnum(message, &field));
     default:

@@ -1,0 +1,123 @@
+#include "coordinator/prompt/filter.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "coordinator/prompt/clarity.h"
+#include "coordinator/prompt/near_duplicate.h"
+#include "coordinator/prompt/pool.h"
+#include "coordinator/prompt/specificity.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr size_t kQuotedBytes = 200;
+
+// The beginning of a text, cut between characters.
+std::string Quoted(absl::string_view text) {
+  if (text.size() <= kQuotedBytes) return absl::StrCat("\"", text, "\"");
+  size_t end = kQuotedBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return absl::StrCat("\"", text.substr(0, end), "...\"");
+}
+
+void JudgeAlone(const Pool& pool, const FilterThresholds& thresholds, std::vector<JudgedPrompt>& judged) {
+  const ClarityJudge judge(pool);
+  for (size_t i = 0; i < judged.size(); ++i) {
+    Clarity clarity = judge.Judge(i);
+    judged[i].clarity = clarity.score;
+    judged[i].specificity = SpecificityBits(pool, i);
+    if (clarity.score < thresholds.clarity) {
+      judged[i].verdict = Verdict::kUnclear;
+      judged[i].reason = std::move(clarity.reason);
+    } else if (judged[i].specificity < thresholds.specificity) {
+      judged[i].verdict = Verdict::kVague;
+      judged[i].reason = absl::StrFormat("says too little: %.2f bits", judged[i].specificity);
+    }
+  }
+}
+
+// Kept prompts, those first that stay when others are like them.
+std::vector<uint32_t> ByPreference(const std::vector<std::string>& prompts,
+                                   const std::vector<JudgedPrompt>& judged) {
+  std::vector<uint32_t> order;
+  for (uint32_t i = 0; i < judged.size(); ++i) {
+    if (judged[i].verdict == Verdict::kKept) order.push_back(i);
+  }
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    if (judged[a].clarity != judged[b].clarity) return judged[a].clarity > judged[b].clarity;
+    if (prompts[a].size() != prompts[b].size()) return prompts[a].size() < prompts[b].size();
+    if (prompts[a] != prompts[b]) return prompts[a] < prompts[b];
+    return a < b;
+  });
+  return order;
+}
+
+void JudgeDiversity(const std::vector<std::string>& prompts, const Pool& pool,
+                    const FilterThresholds& thresholds, std::vector<JudgedPrompt>& judged) {
+  const std::vector<uint32_t> order = ByPreference(prompts, judged);
+  std::vector<Content> contents(prompts.size());
+  for (const uint32_t i : order) contents[i] = ContentOf(pool, i);
+  const std::vector<Nearest> nearest = FindNearDuplicates(contents, order, 1 - thresholds.diversity);
+  for (const uint32_t i : order) {
+    if (nearest[i].prompt == Nearest::kNone) continue;
+    judged[i].diversity = 1 - nearest[i].similarity;
+    if (nearest[i].similarity <= 1 - thresholds.diversity) continue;
+    judged[i].verdict = Verdict::kDuplicate;
+    judged[i].reason = absl::StrFormat("says the same as %s", Quoted(prompts[nearest[i].prompt]));
+  }
+}
+
+}  // namespace
+
+FilterThresholds ThresholdsOf(const v1::PromptFilterSpec& spec) {
+  return {spec.clarity(), spec.specificity(), spec.diversity()};
+}
+
+absl::string_view VerdictName(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kKept:
+      return "kept";
+    case Verdict::kUnclear:
+      return "clarity";
+    case Verdict::kVague:
+      return "specificity";
+    case Verdict::kDuplicate:
+      return "diversity";
+  }
+  return "kept";
+}
+
+std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,
+                                        const FilterThresholds& thresholds) {
+  const Pool pool(prompts);
+  std::vector<JudgedPrompt> judged(prompts.size());
+  JudgeAlone(pool, thresholds, judged);
+  JudgeDiversity(prompts, pool, thresholds, judged);
+  return judged;
+}
+
+FilterCounts CountVerdicts(const std::vector<JudgedPrompt>& judged) {
+  FilterCounts counts;
+  for (const JudgedPrompt& prompt : judged) {
+    switch (prompt.verdict) {
+      case Verdict::kKept:
+        ++counts.kept;
+        break;
+      case Verdict::kUnclear:
+        ++counts.unclear;
+        break;
+      case Verdict::kVague:
+        ++counts.vague;
+        break;
+      case Verdict::kDuplicate:
+        ++counts.duplicate;
+        break;
+    }
+  }
+  return counts;
+}
+
+}  // namespace rsidiff::coordinator

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace rsidiff::coordinator {
+
+/// A word of a prompt, its ASCII letters in lower case. Hyphens and apostrophes inside belong to it.
+struct Word {
+  std::string text;
+  bool after_break = false;  // punctuation stands before it, so it does not follow on the word before
+};
+
+/// Splits a prompt at white space and punctuation. Any bytes are taken.
+std::vector<Word> SplitWords(absl::string_view prompt);
+
+}  // namespace rsidiff::coordinator
