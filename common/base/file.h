@@ -33,7 +33,8 @@ absl::StatusOr<std::string> FileSha256Hex(const std::filesystem::path& path);
 /// mkdir -p. The error names the path.
 absl::Status CreateFolders(const std::filesystem::path& path);
 
-/// `what` with the message of errno; ENOSPC and EDQUOT become RESOURCE_EXHAUSTED, ENOENT NOT_FOUND.
+/// `what` with the message of errno; ENOSPC, EDQUOT and EFBIG (no room) become
+/// RESOURCE_EXHAUSTED, ENOENT NOT_FOUND.
 absl::Status ErrnoStatus(int error, absl::string_view what);
 
 }  // namespace rsidiff

@@ -1,6 +1,8 @@
 // A worker without an engine: speaks the protocol, answers with made-up results, serves /metrics.
 //
-//   fake_worker NAME HOST:PORT [ROUNDS]     with ROUNDS first submits a small run of so many rounds
+//   fake_worker NAME HOST:PORT                         works
+//   fake_worker NAME HOST:PORT ROUNDS                  first submits a small run of so many rounds
+//   fake_worker NAME HOST:PORT --protocol-version N    says that it speaks another version of the protocol
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
@@ -23,17 +25,20 @@ int Fail(const std::string& what) {
 }
 
 int Main(int argc, char** argv) {
-  if (argc < 3) return Fail("usage: fake_worker NAME HOST:PORT [ROUNDS]");
+  if (argc < 3) return Fail("usage: fake_worker NAME HOST:PORT [ROUNDS | --protocol-version N]");
   auto channel = grpc::CreateChannel(argv[2], grpc::InsecureChannelCredentials());
   MetricsPage page("worker");
   HttpServerOptions http;
   http.metrics = &page;
   auto server = HttpServer::Start(http);
   if (!server.ok()) return Fail(server.status().ToString());
-  FakeWorker worker(channel, {argv[1], (*server)->address(), 1000});
+  FakeWorkerOptions options{argv[1], (*server)->address(), 1000};
+  const bool other_version = argc > 4 && std::string(argv[3]) == "--protocol-version";
+  if (other_version) options.protocol_version = std::atoi(argv[4]);
+  FakeWorker worker(channel, options);
   grpc::Status status = worker.Register();
   if (!status.ok()) return Fail(status.error_message());
-  if (argc > 3) {
+  if (argc > 3 && !other_version) {
     grpc::ClientContext context;
     v1::SubmitRunResponse submitted;
     auto control = v1::ControlService::NewStub(channel);

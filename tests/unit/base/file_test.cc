@@ -60,6 +60,7 @@ TEST_F(FileTest, FailedWriteKeepsTheOldContents) {
 TEST_F(FileTest, ErrnoBecomesACode) {
   EXPECT_TRUE(absl::IsResourceExhausted(ErrnoStatus(ENOSPC, "x")));
   EXPECT_TRUE(absl::IsResourceExhausted(ErrnoStatus(EDQUOT, "x")));
+  EXPECT_TRUE(absl::IsResourceExhausted(ErrnoStatus(EFBIG, "x")));
   EXPECT_TRUE(absl::IsNotFound(ErrnoStatus(ENOENT, "x")));
   EXPECT_TRUE(absl::IsPermissionDenied(ErrnoStatus(EACCES, "x")));
   EXPECT_EQ(ErrnoStatus(ENOENT, "cannot open f").message(), "cannot open f: No such file or directory");

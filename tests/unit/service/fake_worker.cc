@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "common/base/digest.h"
-#include "common/base/protocol.h"
 #include "tests/unit/coordinator/fake_results.h"
 
 namespace rsidiff::coordinator {
@@ -26,7 +25,7 @@ grpc::Status FakeWorker::Register() {
   v1::RegisterRequest request;
   request.set_request_id(RandomId());
   request.set_name(options_.name);
-  request.set_protocol_version(kProtocolVersion);
+  request.set_protocol_version(options_.protocol_version);
   request.mutable_capabilities()->set_device("cpu");
   request.mutable_capabilities()->set_host("127.0.0.1");
   request.mutable_capabilities()->set_http_address(options_.http_address);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "common/base/protocol.h"
 #include "rsidiff/v1/coordinator.grpc.pb.h"
 
 namespace rsidiff::coordinator {
@@ -13,6 +14,7 @@ struct FakeWorkerOptions {
   std::string name;
   std::string http_address;  // empty: serves no metrics
   uint32_t wait_ms = 0;      // of a lease call
+  uint32_t protocol_version = kProtocolVersion;
 };
 
 /// Speaks the worker's protocol and answers every task with FakeResult at once. It sends no heartbeats:
