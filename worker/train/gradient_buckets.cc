@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "common/base/fault_point.h"
+
 namespace rsidiff::worker {
 
 class GradientBuckets::Hook : public torch::autograd::PostAccumulateGradHook {
@@ -70,6 +72,7 @@ void GradientBuckets::StartReady() {
     }
     pending_.push_back(*std::move(pending));
     ++next_bucket_;
+    FaultPoint("train.reduce");
   }
 }
 

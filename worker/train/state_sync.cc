@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/fault_point.h"
 #include "common/base/status_macros.h"
 
 namespace rsidiff::worker {
@@ -25,7 +26,10 @@ absl::StatusOr<std::vector<int64_t>> Gather(ProcessGroup& group, at::Device devi
 
 absl::Status Receive(ProcessGroup& group, int source, uint64_t step, TrainingState& state) {
   state.complete = false;
-  for (const at::Tensor& bucket : state.Buckets()) RSIDIFF_RETURN_IF_ERROR(group.Broadcast(bucket, source));
+  for (const at::Tensor& bucket : state.Buckets()) {
+    RSIDIFF_RETURN_IF_ERROR(group.Broadcast(bucket, source));
+    FaultPoint("train.transfer");
+  }
   state.step = step;
   state.complete = true;
   return absl::OkStatus();
@@ -36,6 +40,7 @@ absl::Status Send(ProcessGroup& group, int source, const TrainingState& state) {
   for (const at::Tensor& bucket : state.Buckets()) {
     RSIDIFF_RETURN_IF_ERROR(
         group.Broadcast(group.rank() == source ? bucket : at::empty_like(bucket), source));
+    FaultPoint("train.transfer");
   }
   return absl::OkStatus();
 }

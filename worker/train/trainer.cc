@@ -9,6 +9,7 @@
 #include <c10/util/Exception.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/fault_point.h"
 #include "common/base/status_macros.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/state_sync.h"
@@ -121,6 +122,7 @@ absl::StatusOr<RunOutcome> Trainer::Run(const Membership& membership, const Trai
     }
     ProcessGroupOptions group_options = membership.group;
     group_options.device = device_;
+    FaultPoint("train.join");
     absl::StatusOr<std::unique_ptr<ProcessGroup>> group = ProcessGroup::Join(group_options);
     if (!group.ok()) return PeerFailed(state_.step, group.status());
     const absl::StatusOr<SyncReport> synced = SynchronizeState(**group, state_);
@@ -137,6 +139,7 @@ absl::StatusOr<RunOutcome> Trainer::Run(const Membership& membership, const Trai
 absl::StatusOr<RunOutcome> Trainer::RunSteps(const Membership& membership, ProcessGroup* group,
                                              const TrainerCallbacks& callbacks) {
   const uint64_t steps = options_.learning_rate.total_steps;
+  if (callbacks.on_start) callbacks.on_start(state_.step);
   while (state_.step < steps) {
     if (Asked(callbacks.cancelled)) return RunOutcome{RunEnd::kCancelled, state_.step, ""};
     const absl::StatusOr<StepResult> result = ComputeStep(group, Asked(callbacks.should_regroup));
@@ -147,13 +150,16 @@ absl::StatusOr<RunOutcome> Trainer::RunSteps(const Membership& membership, Proce
       return absl::InvalidArgumentError(
           absl::StrCat("training step ", state_.step, ": the gradient is not finite"));
     }
+    FaultPoint("train.reduced");
     StepReport report = Apply(result->loss);
     report.generation = membership.generation;
     report.world = membership.group.world;
     report.grad_norm = norm;
+    FaultPoint("train.applied");
     if (callbacks.on_step) callbacks.on_step(report);
     const bool last = state_.step >= steps;
     const bool due = options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0 && !last;
+    if (due) FaultPoint("train.checkpoint");
     if (due && membership.group.rank == 0 && callbacks.on_checkpoint) {
       RSIDIFF_RETURN_IF_ERROR(callbacks.on_checkpoint(state_.step));
     }
@@ -170,10 +176,14 @@ Trainer::LocalSums Trainer::ComputeGradients(ProcessGroup* group, int rank, int 
   gradients_->Begin(group);
   for (uint32_t first = begin; first < end; first += options_.micro_batch) {
     const uint32_t last = std::min(end, first + options_.micro_batch);
+    if (first == begin) FaultPoint("train.forward");
     const TrainingBatch micro = batches_->Get(state_.step, first, last);
     const NoisedBatch noised = AddTrainingNoise(schedule_, micro.latents.to(device_), micro.noise.to(device_),
                                                 micro.timesteps.to(device_));
-    if (last == end) gradients_->LastBackward();
+    if (last == end) {
+      FaultPoint("train.backward");
+      gradients_->LastBackward();
+    }
     c10::AutoGradMode grad(true);
     const at::Tensor prediction =
         model_.forward(noised.noisy.to(dtype), micro.timesteps.to(device_), micro.context.to(device_, dtype));

@@ -61,15 +61,17 @@ struct StepReport {
 
 /// Called on the training thread, between steps.
 struct TrainerCallbacks {
+  /// Once in every Run, when the members have come to one state and nothing but the steps is left to do.
+  std::function<void(uint64_t step)> on_start;
   /// After every step that is applied here.
   std::function<void(const StepReport&)> on_step;
   /// True: a new membership is wanted. All members leave after the same step.
   std::function<bool()> should_regroup;
   /// True: leave at once; the others see a lost peer.
   std::function<bool()> cancelled;
-  /// On rank 0, after every `checkpoint_every` steps but not after the last: write and commit. The other
-  /// members wait in their next operation, so it has to end well within the group's timeout. An error ends
-  /// Run with it.
+  /// On rank 0, after every `checkpoint_every` steps but not after the last: the state is due to be made
+  /// durable. The other members wait in their next operation, so where there are any this has to end well
+  /// within the group's timeout (CheckpointWriter). An error ends Run with it.
   std::function<absl::Status(uint64_t step)> on_checkpoint;
 };
 

@@ -1,97 +1,15 @@
-"""Members of a training come, go and die; what is trained stays the same.
-
-Each member is a process of train_member (Gloo over loopback); this file plays the coordinator through files.
-Nothing here depends on time: a scenario waits for states, and gates hold the members where it needs them.
-"""
-import os
+"""Members of a training come, go and die; what is trained stays the same."""
 import signal
-import subprocess
-import time
-from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
-
-BIN = Path(os.environ["RSIDIFF_BIN"])
-STEPS = 12
-
-
-def close(a, b):
-    return abs(a - b) <= 1e-5 * max(abs(a), abs(b))
-
-
-class Fleet:
-    """Starts members and forms generations out of those that have joined."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        self.generation = 0
-        self.processes = {}
-        self.joins = {}
-
-    def start(self, name, *acts):
-        args = [str(BIN / "train_member"), str(self.folder), name, str(STEPS), *map(str, acts)]
-        self.processes[name] = subprocess.Popen(args, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        self.joins[name] = 0
-
-    def await_true(self, what, condition):
-        deadline = time.monotonic() + 120  # only so that a broken build does not hang the suite
-        while not condition():
-            assert time.monotonic() < deadline, f"timed out: {what}; {sorted(p.name for p in self.folder.iterdir())}"
-            time.sleep(0.01)
-
-    def await_file(self, name):
-        self.await_true(name, (self.folder / name).exists)
-        return (self.folder / name).read_text().split()
-
-    def form(self, *names):
-        """The next generation, in rank order, once all of them have joined again."""
-        port = None
-        for name in names:
-            self.joins[name] += 1
-            joined = self.await_file(f"join.{name}.{self.joins[name]}")
-            port = port or joined[0]
-        self.generation += 1
-        partial = self.folder / "generation.tmp"
-        partial.write_text(" ".join([str(self.generation), port, *names]))
-        partial.rename(self.folder / f"generation.{self.generation}")
-
-    def touch(self, name):
-        (self.folder / name).touch()
-
-    def await_step(self, name, step):
-        self.await_true(f"{name} at step {step}", lambda: any(s == step for _, s, _ in self.steps(name)))
-
-    def await_death(self, name):
-        assert self.processes[name].wait(timeout=120) == -signal.SIGKILL
-
-    def steps(self, name):
-        path = self.folder / f"steps.{name}"
-        lines = path.read_text().splitlines() if path.exists() else []
-        fields = [line.split() for line in lines]
-        return [(int(f[0]), int(f[1]), float(f[2])) for f in fields if len(f) == 3]
-
-    def finish(self, *names):
-        """Fingerprints of the members, which all must have finished."""
-        results = {}
-        for name in names:
-            assert self.processes[name].wait(timeout=120) == 0
-            results[name] = self.await_file(f"result.{name}")
-            assert results[name][:2] == ["finished", str(STEPS)]
-        return {r[2] for r in results.values()}
-
-    def weights(self, name):
-        return load_file(self.folder / f"{name}.safetensors")
+from fleet import STEPS, Fleet, check_same_training
 
 
 @pytest.fixture
 def fleet(tmp_path):
     fleet = Fleet(tmp_path)
     yield fleet
-    for process in fleet.processes.values():
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    fleet.close()
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +22,6 @@ def alone(tmp_path_factory):
     steps = fleet.steps("a")
     assert [s for _, s, _ in steps] == list(range(1, STEPS + 1))
     return {s: loss for _, s, loss in steps}, fleet.weights("a")
-
-
-def check_same_training(fleet, name, alone):
-    losses, weights = alone
-    for _, step, loss in fleet.steps(name):
-        assert close(loss, losses[step]), (name, step)
-    state = fleet.weights(name)
-    assert state.keys() == weights.keys()
-    for key in weights:
-        # Sums over the batch are taken in another order: fp32 rounding, amplified by Adam where a second
-        # moment is tiny.
-        assert abs(state[key] - weights[key]).max() <= 2e-4 * abs(weights[key]).max() + 1e-7, key
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -132,9 +38,9 @@ def test_world_size_does_not_change_the_training(fleet, alone, world):
 
 def test_survivors_of_killed_members_finish(fleet, alone):
     """c dies in a forward pass; then a, the store's host, dies while buckets travel; then b goes on alone."""
-    fleet.start("a", "die-backward", 8)
+    fleet.start("a", fault="train.reduce:15:kill")  # two buckets a step
     fleet.start("b")
-    fleet.start("c", "die-forward", 5)
+    fleet.start("c", fault="train.forward:5:kill")
     fleet.form("a", "b", "c")
     fleet.await_death("c")
     fleet.form("a", "b")
@@ -148,7 +54,7 @@ def test_survivors_of_killed_members_finish(fleet, alone):
 
 def test_member_that_dies_after_a_step_and_its_successor(fleet, alone):
     """a dies right after applying step 6; b, and a newcomer under a new name, finish together."""
-    fleet.start("a", "die-applied", 6)
+    fleet.start("a", fault="train.applied:6:kill")
     fleet.start("b", "gate", 6)
     fleet.form("a", "b")
     fleet.await_death("a")

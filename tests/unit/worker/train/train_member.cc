@@ -1,10 +1,10 @@
-// One member of an elastic training, driven through files by elastic_test.py:
-//   train_member FOLDER NAME STEPS [die-forward S | die-backward S | die-applied S | gate S | leave S] ...
-// The member writes join.NAME.K ("port step has_state"), waits for generation.G that names it
+// One member of an elastic training, driven through files by fleet.py:
+//   train_member FOLDER NAME STEPS [gate S | leave S | timeout SECONDS | checkpoint EVERY] ...
+// The member writes join.NAME.K ("port step has_state pid"), waits for generation.G that names it
 // ("G port name name ..."), trains, appends "generation step loss" to steps.NAME, and ends with result.NAME
 // ("end step fingerprint") beside NAME.safetensors. It waits at gate S until go.S exists, asks to regroup
-// when regroup.G exists, and leaves for good at the first regroup from step S on when told so.
-#include <csignal>
+// when regroup.G exists, and leaves for good at the first regroup from step S on when told so. Rank 0 writes
+// checkpoint.STEP.safetensors. Where it dies or stops is RSIDIFF_FAULT's to say (common/base/fault_point.h).
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -14,11 +14,15 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/file.h"
 #include "tests/unit/worker/train/toy_denoiser.h"
 #include "worker/tensor/device.h"
+#include "worker/train/checkpoint.h"
+#include "worker/train/checkpoint_writer.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -74,7 +78,6 @@ TrainerCallbacks Callbacks(const Arguments& arguments, const Membership& members
     std::ofstream(arguments.folder / absl::StrCat("steps.", arguments.name), std::ios::app)
         << report.generation << " " << report.step << " " << absl::StrFormat("%.17g", report.loss)
         << std::endl;
-    if (arguments.Has("die-applied", report.step)) raise(SIGKILL);
     if (arguments.Has("gate", report.step)) {
       while (!fs::exists(arguments.folder / absl::StrCat("go.", report.step))) Pause();
     }
@@ -87,35 +90,34 @@ TrainerCallbacks Callbacks(const Arguments& arguments, const Membership& members
 
 int Main(const Arguments& arguments) {
   ConfigureProcess(1);
-  Trainer* trainer_pointer = nullptr;
-  TrainableModel model = ToyDenoiser();
-  model.forward = [&, forward = model.forward](const at::Tensor& noisy, const at::Tensor& timesteps,
-                                               const at::Tensor& context) {
-    const uint64_t next = trainer_pointer->step() + 1;
-    if (arguments.Has("die-forward", next)) raise(SIGKILL);
-    at::Tensor prediction = forward(noisy, timesteps, context);
-    if (arguments.Has("die-backward", next)) {
-      // The first parameter's gradient comes last: the other buckets are on their way by then.
-      model.parameters.front().second.register_hook([](const at::Tensor& gradient) {
-        raise(SIGKILL);
-        return gradient;
-      });
-    }
-    return prediction;
-  };
-  absl::StatusOr<std::unique_ptr<Trainer>> trainer = ToyTrainer(ToyOptions(arguments.steps), model);
+  TrainerOptions options = ToyOptions(arguments.steps);
+  const auto every = arguments.acts.find("checkpoint");
+  if (every != arguments.acts.end()) options.checkpoint_every = every->second;
+  absl::StatusOr<std::unique_ptr<Trainer>> trainer = ToyTrainer(options);
   absl::StatusOr<std::unique_ptr<StoreServer>> store = StoreServer::Start();
   if (!trainer.ok() || !store.ok()) return 1;
-  trainer_pointer = trainer->get();
+  CheckpointWriter writer(
+      [&](const TrainingState& state) {
+        return WriteTrainingState(arguments.folder / absl::StrCat("checkpoint.", state.step, ".safetensors"),
+                                  state);
+      },
+      [](uint64_t, const absl::Status& status) {
+        if (!status.ok()) std::cerr << status << std::endl;
+      });
   uint64_t generation = 0;
   std::string end = "left";
   for (int joins = 1;; ++joins) {
     (void)WriteFileAtomically(
         arguments.folder / absl::StrCat("join.", arguments.name, ".", joins),
-        absl::StrCat((*store)->port(), " ", (*trainer)->step(), " ", (*trainer)->has_state()));
+        absl::StrCat((*store)->port(), " ", (*trainer)->step(), " ", (*trainer)->has_state(), " ", getpid()));
     const Membership membership = AwaitGeneration(arguments, generation);
     generation = membership.generation;
-    const absl::StatusOr<RunOutcome> outcome = (*trainer)->Run(membership, Callbacks(arguments, membership));
+    TrainerCallbacks callbacks = Callbacks(arguments, membership);
+    callbacks.on_checkpoint = [&](uint64_t) {
+      (void)writer.Start((*trainer)->state());  // one that is left out is left out
+      return absl::OkStatus();
+    };
+    const absl::StatusOr<RunOutcome> outcome = (*trainer)->Run(membership, callbacks);
     if (!outcome.ok()) {
       std::cerr << outcome.status() << std::endl;
       return 1;
