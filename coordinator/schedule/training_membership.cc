@@ -11,16 +11,20 @@ namespace rsidiff::coordinator {
 namespace {
 
 using Member = v1::GenerationRecord::Member;
+using Checkpoint = v1::GenerationRecord::Checkpoint;
+
+// Beside the last one. Damage to a file is rare and independent; each costs the store a training state.
+constexpr int kEarlierCheckpoints = 2;
 
 bool InGeneration(const v1::GenerationRecord& generation, uint64_t token) {
   return absl::c_any_of(generation.members(), [token](const Member& m) { return m.token() == token; });
 }
 
-/// Greatest step at which somebody holds a usable state; -1 when nobody does.
-int64_t SourceStep(const MembershipInput& input) {
+/// Greatest step, not before `checkpoint_step`, at which somebody holds a usable state; -1 when nobody does.
+int64_t SourceStep(const MembershipInput& input, uint64_t checkpoint_step) {
   int64_t step = -1;
   for (const Joiner& joiner : input.joiners) {
-    if (joiner.member.has_state() && joiner.member.step() >= input.current.checkpoint_step()) {
+    if (joiner.member.has_state() && joiner.member.step() >= checkpoint_step) {
       step = std::max<int64_t>(step, static_cast<int64_t>(joiner.member.step()));
     }
   }
@@ -32,16 +36,36 @@ bool IsSource(const Member& member, int64_t source_step) {
 }
 
 MembershipDecision Wait(std::string reason) {
-  return {MembershipDecision::Action::kWait, {}, {}, std::move(reason)};
+  MembershipDecision decision;
+  decision.reason = std::move(reason);
+  return decision;
+}
+
+bool Refused(const MembershipInput& input, const std::string& digest) {
+  return absl::c_any_of(input.joiners, [&digest](const Joiner& joiner) {
+    return absl::c_linear_search(joiner.refused_checkpoints, digest);
+  });
+}
+
+/// The checkpoints that still count, newest first. One that somebody could read counts: he holds its state.
+std::vector<Checkpoint> UsableCheckpoints(const MembershipInput& input) {
+  std::vector<Checkpoint> checkpoints = CheckpointsOf(input.current);
+  while (!checkpoints.empty() && SourceStep(input, checkpoints.front().step()) < 0 &&
+         Refused(input, checkpoints.front().digest())) {
+    checkpoints.erase(checkpoints.begin());
+  }
+  return checkpoints;
 }
 
 /// Joiners in rank order, the draining ones last among equals are dropped where others hold the state.
 MembershipDecision Form(const MembershipInput& input) {
-  int64_t source_step = SourceStep(input);
+  MembershipDecision decision;
+  decision.checkpoints = UsableCheckpoints(input);
+  int64_t source_step =
+      SourceStep(input, decision.checkpoints.empty() ? 0 : decision.checkpoints.front().step());
   bool others_go_on = absl::c_any_of(input.joiners, [source_step](const Joiner& joiner) {
     return !joiner.draining && (source_step < 0 || IsSource(joiner.member, source_step));
   });
-  MembershipDecision decision;
   decision.action = MembershipDecision::Action::kForm;
   for (const Joiner& joiner : input.joiners) {
     if (joiner.draining && others_go_on) {
@@ -75,6 +99,9 @@ MembershipDecision DecideMembership(const MembershipInput& input) {
   if (input.joiners.empty()) return Wait("nobody has joined");
   std::set<uint64_t> joined;
   for (const Joiner& joiner : input.joiners) joined.insert(joiner.member.token());
+  bool members_wait = absl::c_any_of(input.joiners, [&input](const Joiner& joiner) {
+    return InGeneration(input.current, joiner.member.token());
+  });
   uint32_t silent_members = 0;
   uint32_t silent_newcomers = 0;
   for (uint64_t token : input.leases) {
@@ -91,11 +118,34 @@ MembershipDecision DecideMembership(const MembershipInput& input) {
     return Wait(absl::StrCat("waits for workers: ", input.joiners.size(), " of ", needed));
   }
   bool full = input.train_max > 0 && input.joiners.size() >= input.train_max;
-  bool nobody_else = silent_newcomers == 0 && (!first || input.free_workers == 0);
+  bool nobody_else = members_wait || (silent_newcomers == 0 && (!first || input.free_workers == 0));
   if (!full && !nobody_else && input.now < input.first_join + input.join_window) {
     return Wait(absl::StrCat("the join window is open; ", input.joiners.size(), " joined"));
   }
   return Form(input);
+}
+
+std::vector<Checkpoint> CheckpointsOf(const v1::GenerationRecord& generation) {
+  if (generation.checkpoint().empty()) return {};
+  Checkpoint last;
+  last.set_step(generation.checkpoint_step());
+  last.set_digest(generation.checkpoint());
+  std::vector<Checkpoint> checkpoints = {last};
+  checkpoints.insert(checkpoints.end(), generation.earlier_checkpoints().begin(),
+                     generation.earlier_checkpoints().end());
+  return checkpoints;
+}
+
+void SetCheckpoints(const std::vector<Checkpoint>& checkpoints, v1::GenerationRecord& generation) {
+  generation.clear_checkpoint_step();
+  generation.clear_checkpoint();
+  generation.clear_earlier_checkpoints();
+  if (checkpoints.empty()) return;
+  generation.set_checkpoint_step(checkpoints.front().step());
+  generation.set_checkpoint(checkpoints.front().digest());
+  for (size_t i = 1; i < checkpoints.size() && i <= kEarlierCheckpoints; ++i) {
+    *generation.add_earlier_checkpoints() = checkpoints[i];
+  }
 }
 
 RegroupDecision DecideRegroup(const MembershipInput& input, const std::vector<uint64_t>& draining) {

@@ -12,6 +12,7 @@ namespace rsidiff::coordinator {
 struct Joiner {
   v1::GenerationRecord::Member member;  // joined_generation: 0 for a newcomer
   bool draining = false;
+  std::vector<std::string> refused_checkpoints;  // digests of those that it could not use
 };
 
 struct MembershipInput {
@@ -36,14 +37,25 @@ struct MembershipDecision {
   /// name, then newcomers by name. has_state is set for the sources: those at the greatest step, if no
   /// checkpoint is beyond it.
   std::vector<v1::GenerationRecord::Member> members;
+  /// What the members may start from, newest first: those of the generation before, less those that a joiner
+  /// refused while nobody held a state beyond them.
+  std::vector<v1::GenerationRecord::Checkpoint> checkpoints;
   /// Tokens of joiners that are not needed any more (draining, or beyond train_max).
   std::vector<uint64_t> released;
   std::string reason;
 };
 
 /// When a generation is formed, and of whom. The first one waits for train_min joiners and for the end of
-/// the join window, or until nobody else can come; a later one for every live member of the one before.
+/// the join window, or until nobody else can come; a later one for every live member of the one before, and
+/// not for newcomers while such members wait: those still loading cause a regroup of their own.
 MembershipDecision DecideMembership(const MembershipInput& input);
+
+/// The committed checkpoints that `generation` names, newest first.
+std::vector<v1::GenerationRecord::Checkpoint> CheckpointsOf(const v1::GenerationRecord& generation);
+
+/// Makes `generation` name `checkpoints` (newest first), the last few of them.
+void SetCheckpoints(const std::vector<v1::GenerationRecord::Checkpoint>& checkpoints,
+                    v1::GenerationRecord& generation);
 
 struct RegroupDecision {
   bool regroup = false;

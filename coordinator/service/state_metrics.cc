@@ -88,7 +88,10 @@ Families CounterFamilies(const CoreStatistics& statistics) {
       Counter("rsidiff_tasks_returned_total", "Tasks that workers gave back undone",
               statistics.tasks_returned),
       Counter("rsidiff_train_generations_total", "Training memberships formed",
-              statistics.generations_formed)};
+              statistics.generations_formed),
+      Counter("rsidiff_train_checkpoints_refused_total",
+              "Training checkpoints found damaged or gone and given up for the ones before",
+              statistics.checkpoints_refused)};
   FamilyBuilder seconds("rsidiff_task_seconds_total", "Seconds that workers spent on finished tasks",
                         MetricType::Counter);
   FamilyBuilder done("rsidiff_tasks_done_total", "Finished tasks by kind", MetricType::Counter);

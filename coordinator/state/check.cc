@@ -13,6 +13,7 @@ namespace rsidiff::coordinator {
 namespace {
 
 constexpr size_t kShownViolations = 5;
+constexpr size_t kMaxViolations = 10'000;
 
 bool HasTextKey(Table table) {
   return table == Table::kMeta || table == Table::kWorkers || table == Table::kRequests;
@@ -25,6 +26,13 @@ std::string RunText(uint64_t run_id) {
 bool Ended(const v1::RunRecord& run) {
   return run.state() == v1::RUN_STATE_SUCCEEDED || run.state() == v1::RUN_STATE_FAILED ||
          run.state() == v1::RUN_STATE_CANCELLED;
+}
+
+// A damaged checkpoint gives way to an earlier one, or to the start when all are damaged.
+bool IsEarlierCheckpoint(const v1::GenerationRecord& generation, uint64_t step) {
+  return step == 0 ||
+         std::any_of(generation.earlier_checkpoints().begin(), generation.earlier_checkpoints().end(),
+                     [step](const auto& checkpoint) { return checkpoint.step() == step; });
 }
 
 }  // namespace
@@ -99,7 +107,10 @@ CheckReport DatabaseCheck::Run(const std::vector<Row>& rows) {
 }
 
 void DatabaseCheck::Fault(Table table, std::string key, std::string what) {
-  report_.violations.push_back({table, std::move(key), std::move(what)});
+  // A damaged number may ask for millions of rows; nobody reads so many lines.
+  if (report_.violations.size() < kMaxViolations) {
+    report_.violations.push_back({table, std::move(key), std::move(what)});
+  }
 }
 
 void DatabaseCheck::Use(const std::string& digest, ArtifactUse use) {
@@ -397,7 +408,8 @@ void DatabaseCheck::CheckGenerations() {
         if (!TokenIsPossible(member.token())) fault("has token ", member.token(), ", which was never issued");
         if (member.joined_generation() > generation.generation()) fault("has a member of a later one");
       }
-      if (before != nullptr && generation.checkpoint_step() < before->checkpoint_step()) {
+      if (before != nullptr && generation.checkpoint_step() < before->checkpoint_step() &&
+          !IsEarlierCheckpoint(*before, generation.checkpoint_step())) {
         fault("goes back behind the checkpoint of step ", before->checkpoint_step());
       }
       if (generation.checkpoint().empty() != (generation.checkpoint_step() == 0)) {

@@ -84,6 +84,7 @@ v1::RunStatus Core::Impl::Status(const Run& run) const {
     const v1::GenerationRecord& current = round.training.generations.back();
     training.set_generation(current.generation());
     training.set_step(current.checkpoint_step());
+    training.set_checkpoint_step(current.checkpoint_step());
     for (const auto& member : current.members()) {
       auto lease = leases_.find(member.token());
       if (lease == leases_.end()) continue;

@@ -67,6 +67,9 @@ void Core::Impl::HandleJoin(uint64_t event, const v1::JoinTrainingRequest& reque
   member.set_step(request.step());
   member.set_has_state(request.has_state());
   member.set_joined_generation(before == nullptr ? 0 : before->joined_generation());
+  joiner.refused_checkpoints.assign(request.refused_checkpoints().begin(),
+                                    request.refused_checkpoints().end());
+  EndGoneMembers(training, request);
   joining_.insert({id.run_id, id.round});
 
   absl::Time deadline = now_ + absl::Milliseconds(std::min<uint32_t>(request.wait_ms(), 20'000));
@@ -76,6 +79,21 @@ void Core::Impl::HandleJoin(uint64_t event, const v1::JoinTrainingRequest& reque
     return;
   }
   joiner.polls.push_back({request.request_id(), {event}, deadline});
+}
+
+// A dead process refuses connections, so a survivor knows of its end long before the lease runs out. Should
+// the survivor be wrong, the two could not train together anyhow; the other one is fenced and comes as a
+// newcomer.
+void Core::Impl::EndGoneMembers(const Training& training, const v1::JoinTrainingRequest& request) {
+  if (training.generations.empty()) return;
+  const v1::GenerationRecord& current = training.generations.back();
+  if (current.generation() != request.last_generation()) return;
+  for (uint64_t token : request.gone_tokens()) {
+    const Member* gone = FindMember(current, token);
+    if (gone == nullptr || token == request.token() || training.joiners.count(token) > 0) continue;
+    EndLease(token, LeaseEnd::kLost,
+             absl::StrCat(gone->worker(), "'s process is gone, ", request.worker(), " found"));
+  }
 }
 
 MembershipInput Core::Impl::Membership(const Run& run, const Round& round) const {
@@ -90,7 +108,7 @@ MembershipInput Core::Impl::Membership(const Run& run, const Round& round) const
   for (const auto& [token, joiner] : training.joiners) {
     auto worker = workers_.find(joiner.member.worker());
     bool draining = worker != workers_.end() && worker->second.record.state() == v1::WORKER_STATE_DRAINING;
-    input.joiners.push_back({joiner.member, draining});
+    input.joiners.push_back({joiner.member, draining, joiner.refused_checkpoints});
   }
   auto task =
       round.tasks.find({run.id(), round.record.round(), v1::TASK_KIND_TRAIN, v1::PURPOSE_TRAINING, 0});
@@ -142,8 +160,8 @@ void Core::Impl::FormGeneration(Run& run, Round& round, const MembershipDecision
   generation.set_generation(meta_.next_generation());
   meta_.set_next_generation(meta_.next_generation() + 1);
   if (!training.generations.empty()) {
-    generation.set_checkpoint_step(training.generations.back().checkpoint_step());
-    generation.set_checkpoint(training.generations.back().checkpoint());
+    SetCheckpoints(decision.checkpoints, generation);
+    LogRefusal(run, training.generations.back(), generation);
   }
   std::vector<std::string> names;
   for (const Member& member : decision.members) {
@@ -171,6 +189,17 @@ void Core::Impl::FormGeneration(Run& run, Round& round, const MembershipDecision
   for (uint64_t token : decision.released) {
     EndLease(token, LeaseEnd::kReturned, "the training goes on without this worker");
   }
+}
+
+void Core::Impl::LogRefusal(const Run& run, const v1::GenerationRecord& before,
+                            const v1::GenerationRecord& now) {
+  if (before.checkpoint() == now.checkpoint()) return;
+  ++statistics_.checkpoints_refused;
+  Log(run.id(), now.round(), "",
+      absl::StrCat(
+          "training of round ", now.round(), ": the checkpoint of step ", before.checkpoint_step(),
+          " is damaged or gone (", before.checkpoint(), "); the training goes on from ",
+          now.checkpoint().empty() ? "the start" : absl::StrCat("the one of step ", now.checkpoint_step())));
 }
 
 bool Core::Impl::MustRegroup(uint64_t token) const {
@@ -228,8 +257,11 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::CommitCheckpointRequest& r
     return absl::AbortedError(absl::StrCat("FENCED: step is not beyond the last checkpoint's ",
                                            current.checkpoint_step(), ": ", request.step()));
   }
-  current.set_checkpoint_step(request.step());
-  current.set_checkpoint(request.checkpoint());
+  std::vector<v1::GenerationRecord::Checkpoint> checkpoints = CheckpointsOf(current);
+  v1::GenerationRecord::Checkpoint& last = *checkpoints.emplace(checkpoints.begin());
+  last.set_step(request.step());
+  last.set_digest(request.checkpoint());
+  SetCheckpoints(checkpoints, current);
   Put(Table::kGenerations, GenerationKey(id.run_id, id.round, current.generation()), current);
   // Progress: losing workers now and then must not use up a long training's budget.
   Task& task = *FindTask(id);

@@ -127,6 +127,46 @@ TEST_F(CoreTrainingTest, LostMemberMakesTheOthersRegroup) {
   EXPECT_EQ(harness_.Ok<v1::RunStatus>(request).last_error(), "") << "a gang that lives on has lost nothing";
 }
 
+TEST_F(CoreTrainingTest, MemberWhoseProcessIsGoneIsNotWaitedFor) {
+  Add("b");
+  uint64_t first = Join("a");
+  uint64_t generation = Formed(Join("b")).generation().generation();
+  Formed(first);
+  v1::JoinTrainingRequest request = harness_.Join("a", incarnations_["a"], grants_["a"]);
+  request.set_step(3);
+  request.set_has_state(true);
+  request.set_last_generation(generation);
+  request.add_gone_tokens(grants_["a"].token());  // nonsense: the caller itself
+  request.add_gone_tokens(grants_["b"].token());
+  harness_.Call(request);
+  EXPECT_THAT(Names(Formed(harness_.last_id())), ElementsAre("a"));
+  EXPECT_EQ(harness_.Error(harness_.Join("b", incarnations_["b"], grants_["b"])).code(),
+            absl::StatusCode::kAborted)
+      << "should it live after all, it is fenced";
+  EXPECT_TRUE(harness_.MemoryEqualsDisk());
+}
+
+TEST_F(CoreTrainingTest, DamagedCheckpointGivesWayToTheOneBefore) {
+  uint64_t generation = Formed(Join("a")).generation().generation();
+  for (uint64_t step : {5, 10}) harness_.Ok<v1::CommitCheckpointResponse>(Commit("a", generation, step));
+  harness_.Restart();
+  v1::JoinTrainingRequest request = harness_.Join("a", incarnations_["a"], grants_["a"]);
+  request.set_last_generation(generation);
+  harness_.Call(request);
+  v1::GenerationRecord offered = Formed(harness_.last_id()).generation();
+  EXPECT_EQ(offered.checkpoint_step(), 10);
+  request.set_request_id(harness_.RequestId());
+  request.set_last_generation(offered.generation());
+  request.add_refused_checkpoints(offered.checkpoint());
+  harness_.Call(request);
+  v1::GenerationRecord next = Formed(harness_.last_id()).generation();
+  EXPECT_EQ(next.checkpoint_step(), 5);
+  EXPECT_EQ(next.checkpoint(), Sha256Hex("state 5"));
+  EXPECT_EQ(harness_.core().statistics().checkpoints_refused, 1);
+  harness_.Ok<v1::CommitCheckpointResponse>(Commit("a", next.generation(), 10));
+  EXPECT_TRUE(harness_.MemoryEqualsDisk());
+}
+
 TEST_F(CoreTrainingTest, DrainingMemberIsReleasedAtTheRegroup) {
   Add("b");
   Join("a");

@@ -104,7 +104,44 @@ TEST(DecideMembershipTest, SourcesAreThoseAtTheGreatestStep) {
 TEST(DecideMembershipTest, CheckpointBeyondEveryMemberMakesAllLoadIt) {
   MembershipInput input = Regroup({Of("a", 1)}, {Of("a", 1, 6, true, 5)});
   input.current.set_checkpoint_step(8);
+  input.current.set_checkpoint("digest");
   EXPECT_FALSE(DecideMembership(input).members[0].has_state());
+}
+
+TEST(DecideMembershipTest, MembersDoNotWaitForANewcomerThatIsStillLoading) {
+  MembershipInput input = Regroup({Of("a", 1)}, {Of("a", 1, 6, true, 5), Of("b", 2)});
+  input.leases = {1, 2, 3};  // 3 loads its data
+  EXPECT_THAT(Names(DecideMembership(input)), ElementsAre("a", "b"));
+  input = Regroup({Of("a", 1)}, {Of("b", 2)});
+  input.leases = {2, 3};
+  EXPECT_EQ(DecideMembership(input).action, Action::kWait) << "nobody trains meanwhile";
+}
+
+std::vector<uint64_t> StepsOf(const std::vector<v1::GenerationRecord::Checkpoint>& checkpoints) {
+  std::vector<uint64_t> steps;
+  for (const auto& checkpoint : checkpoints) steps.push_back(checkpoint.step());
+  return steps;
+}
+
+TEST(DecideMembershipTest, RefusedCheckpointGivesWayToTheOneBefore) {
+  std::vector<v1::GenerationRecord::Checkpoint> checkpoints(3);
+  for (int i = 0; i < 3; ++i) {
+    checkpoints[i].set_step(30 - 10 * i);
+    checkpoints[i].set_digest(std::string(1, 'a' + i));
+  }
+  MembershipInput input = Regroup({Of("gone", 1)}, {Of("new", 2, 0, true)});
+  SetCheckpoints(checkpoints, input.current);
+  EXPECT_THAT(StepsOf(DecideMembership(input).checkpoints), ElementsAre(30, 20, 10));
+  input.joiners[0].refused_checkpoints = {"a", "b"};
+  EXPECT_THAT(StepsOf(DecideMembership(input).checkpoints), ElementsAre(10));
+  EXPECT_FALSE(DecideMembership(input).members[0].has_state());
+  // Somebody who could read it, or has trained on, holds what it holds.
+  input.joiners.push_back(Of("reader", 3, 30, true));
+  EXPECT_THAT(StepsOf(DecideMembership(input).checkpoints), ElementsAre(30, 20, 10));
+  input.joiners.pop_back();
+  input.joiners[0].refused_checkpoints = {"a", "b", "c"};
+  EXPECT_THAT(DecideMembership(input).checkpoints, IsEmpty());
+  EXPECT_TRUE(DecideMembership(input).members[0].has_state()) << "from the start";
 }
 
 TEST(DecideMembershipTest, DrainingMemberLeavesWhenOthersHoldTheState) {
