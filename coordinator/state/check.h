@@ -30,7 +30,7 @@ struct ArtifactUse {
 };
 
 struct CheckReport {
-  std::vector<Violation> violations;  // in table order
+  std::vector<Violation> violations;  // in table order, at most 10'000
   std::map<Table, size_t> rows;
   std::map<std::string, ArtifactUse> artifacts;  // by digest
 };

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -156,19 +157,29 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
     expect(v1::TASK_KIND_GENERATE, purpose, count);
     expect(v1::TASK_KIND_SCORE, purpose, count);
   };
-  if (round.round() > 0) chunks(v1::PURPOSE_TRAINING);
-  switch (round.phase()) {
-    case v1::ROUND_PHASE_REFERENCE:
-      return expect(v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 1);
-    case v1::ROUND_PHASE_WEIGHT:
-      return expect(v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING,
-                    ChunkCount(round.selection().selected(), kWeightBlock));
-    case v1::ROUND_PHASE_TRAIN:
-      return expect(v1::TASK_KIND_TRAIN, v1::PURPOSE_TRAINING, 1);
-    case v1::ROUND_PHASE_EVALUATE:
-      return chunks(v1::PURPOSE_EVALUATION);
-    default:
-      return;
+  auto tasks_of = [&](v1::RoundPhase phase) {
+    switch (phase) {
+      case v1::ROUND_PHASE_SAMPLE:
+        return chunks(v1::PURPOSE_TRAINING);
+      case v1::ROUND_PHASE_REFERENCE:
+        return expect(v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 1);
+      case v1::ROUND_PHASE_WEIGHT:
+        return expect(
+            v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING,
+            ChunkCount(std::min(round.selection().selected(), round.selection().samples()), kWeightBlock));
+      case v1::ROUND_PHASE_TRAIN:
+        return expect(v1::TASK_KIND_TRAIN, v1::PURPOSE_TRAINING, 1);
+      case v1::ROUND_PHASE_EVALUATE:
+        return chunks(v1::PURPOSE_EVALUATION);
+      default:
+        return;
+    }
+  };
+  v1::RoundPhase phase = round.round() == 0 ? v1::ROUND_PHASE_EVALUATE : v1::ROUND_PHASE_SAMPLE;
+  tasks_of(phase);
+  while (phase != round.phase() && phase != v1::ROUND_PHASE_DONE) {
+    phase = NextPhase(run.spec(), round.round(), phase);
+    tasks_of(phase);
   }
 }
 
