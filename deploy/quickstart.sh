@@ -3,12 +3,13 @@
 # starts a coordinator and workers on loopback, runs deploy/examples/shapes.yaml, prints the table of
 # rounds, writes the picture grid and exports the best round as a diffusers folder.
 #
-#   bash deploy/quickstart.sh [--rounds N] [--workers N] [--data DIR] [--run-file FILE] [--keep-running]
+#   bash deploy/quickstart.sh [--rounds N] [--workers N] [--data DIR] [--run-file FILE] [--bin DIR] [--keep-running]
 #
 #   --rounds N       rounds of self-improvement (default: as the run file says)
 #   --workers N      worker processes (default 2)
 #   --data DIR       where everything goes (default build/quickstart)
 #   --run-file FILE  another run file
+#   --bin DIR        programs that are built already: installs and builds nothing
 #   --keep-running   leave coordinator and workers running at the end
 #
 # A second start with the same options goes on where the first one ended and skips what is done.
@@ -19,6 +20,7 @@ rounds=
 workers=2
 data=build/quickstart
 run_file=deploy/examples/shapes.yaml
+bin=
 keep_running=0
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -26,8 +28,9 @@ while [ $# -gt 0 ]; do
     --workers) workers=${2:?--workers needs a number}; shift ;;
     --data) data=${2:?--data needs a folder}; shift ;;
     --run-file) run_file=${2:?--run-file needs a file}; shift ;;
+    --bin) bin=${2:?--bin needs a folder}; shift ;;
     --keep-running) keep_running=1 ;;
-    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart.sh: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
   shift
@@ -40,21 +43,33 @@ done
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
-say "Installing what is missing"
-bash deploy/install_deps.sh
+build() {
+  say "Installing what is missing"
+  bash deploy/install_deps.sh
 
-say "Building (the first time takes some minutes)"
-# Paths in the compiler cache are relative, so every clone of the repository shares it.
-export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
-mkdir -p build
-if [ ! -f build/release/build.ninja ]; then
-  cmake --preset release > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
+  say "Building (the first time takes some minutes)"
+  # Paths in the compiler cache are relative, so every clone of the repository shares it.
+  export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+  mkdir -p build
+  if [ ! -f build/release/build.ninja ]; then
+    cmake --preset release > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
+  fi
+  ninja -C build/release rsidiff rsidiff-coordinator rsidiff-worker
+}
+if [ -z "$bin" ]; then
+  build
+  bin=build/release/bin
 fi
-ninja -C build/release rsidiff rsidiff-coordinator rsidiff-worker
-bin=$PWD/build/release/bin
+bin=$(cd "$bin" && pwd)
 
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
+# Held by this script and by what it starts, for as long as any of them lives.
+exec {lock}> "$data/lock"
+if ! flock --nonblock "$lock"; then
+  echo "quickstart.sh: another quickstart, or what it left running, uses $data; give this one its own --data" >&2
+  exit 1
+fi
 processes=()
 # Asks processes to stop and gives them ten seconds for it.
 stop_processes() {
