@@ -89,6 +89,16 @@ void CommandContext::PrintJson(const google::protobuf::Message& message) const {
   out() << ToJson(message);
 }
 
+void CommandContext::PrintRunId(uint64_t id) const {
+  if (!json) {
+    out() << id << "\n";
+    return;
+  }
+  v1::SubmitRunResponse response;
+  response.set_run_id(id);
+  PrintJson(response);
+}
+
 void CommandSet::Bind(CLI::App* app, Command command) {
   app->callback([this, command = std::move(command)] { selected_ = command; });
 }

@@ -58,6 +58,9 @@ class CommandContext {
   /// Writes one JSON document: field names as in the .proto files, every field present.
   void PrintJson(const google::protobuf::Message& message) const;
 
+  /// Writes the id of a run that has just been made: alone on a line, or as SubmitRunResponse.
+  void PrintRunId(uint64_t id) const;
+
   /// One line of progress on stderr.
   void Note(absl::string_view text) const { environment.err << text << "\n"; }
 

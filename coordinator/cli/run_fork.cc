@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "coordinator/cli/command.h"
 
@@ -17,14 +18,8 @@ absl::StatusOr<ExitCode> Fork(const Options& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus parent, context.client().FindRun(options.run));
   RSIDIFF_ASSIGN_OR_RETURN(const uint64_t id,
                            context.client().ForkRun(parent.run().id(), options.from_round, options.rounds));
-  if (context.json) {
-    v1::SubmitRunResponse response;
-    response.set_run_id(id);
-    context.PrintJson(response);
-  } else {
-    context.out() << id << "\n";
-    context.Note("forked; follow it with: rsidiff run watch " + std::to_string(id));
-  }
+  context.PrintRunId(id);
+  context.Note(absl::StrCat("forked; follow it with: rsidiff run watch ", id));
   return ExitCode::kOk;
 }
 

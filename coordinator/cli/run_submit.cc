@@ -150,13 +150,7 @@ absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context)
     if (!context.json) context.out() << id << std::endl;
     return FollowRun(id, context);
   }
-  if (context.json) {
-    v1::SubmitRunResponse response;
-    response.set_run_id(id);
-    context.PrintJson(response);
-  } else {
-    context.out() << id << "\n";
-  }
+  context.PrintRunId(id);
   return ExitCode::kOk;
 }
 
