@@ -1,9 +1,13 @@
 #include "coordinator/state/database.h"
 
+#include <cstdarg>
+#include <cstdio>
+#include <functional>
 #include <map>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -46,9 +50,6 @@ rocksdb::DBOptions StorageOptions(rocksdb::Env* env) {
   options.max_background_jobs = 2;
   options.max_open_files = -1;
   options.max_total_wal_size = 256 << 20;
-  options.keep_log_file_num = 4;
-  // Set by hand: the header's default depends on how the including file is compiled.
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
   return options;
 }
 
@@ -87,11 +88,23 @@ class FolderLock {
   rocksdb::FileLock* const lock_;
 };
 
-/// Swallows RocksDB's own log, which it would otherwise write into the folder.
-class NoLog : public rocksdb::Logger {
+/// Takes RocksDB's own warnings, which it would otherwise write into a file of the folder: on a full disk
+/// that file's writer ends the process by an assertion.
+class Warnings : public rocksdb::Logger {
  public:
+  explicit Warnings(std::function<void(const std::string&)> report)
+      : rocksdb::Logger(rocksdb::InfoLogLevel::WARN_LEVEL), report_(std::move(report)) {}
   using rocksdb::Logger::Logv;
-  void Logv(const char*, va_list) override {}
+  void Logv(const char* format, va_list arguments) override {
+    if (!report_) return;
+    char text[1024];
+    std::vsnprintf(text, sizeof text, format, arguments);
+    report_(absl::StrCat("RocksDB: ", absl::StripAsciiWhitespace(text)));
+  }
+  void LogHeader(const char*, va_list) override {}  // every option, at each start
+
+ private:
+  const std::function<void(const std::string&)> report_;
 };
 
 }  // namespace
@@ -213,8 +226,9 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder));
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
-  rocksdb::Status opened =
-      rocksdb::DB::Open(StorageOptions(options.env), folder.string(), Families(), &families, &db);
+  rocksdb::DBOptions storage = StorageOptions(options.env);
+  storage.info_log = std::make_shared<Warnings>(options.report);
+  rocksdb::Status opened = rocksdb::DB::Open(storage, folder.string(), Families(), &families, &db);
   if (!opened.ok()) return OpenError(folder, opened);
   auto impl = std::make_unique<Impl>(db, std::move(families), nullptr);
   RSIDIFF_RETURN_IF_ERROR(impl->CheckOwner(folder, options.cluster_id));
@@ -230,7 +244,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::OpenReadOnly(const std::file
   rocksdb::DBOptions options = StorageOptions(nullptr);
   options.create_if_missing = false;
   options.create_missing_column_families = false;
-  options.info_log = std::make_shared<NoLog>();
+  options.info_log = std::make_shared<Warnings>(nullptr);
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
   rocksdb::Status opened = rocksdb::DB::OpenForReadOnly(options, folder.string(), Families(), &families, &db);

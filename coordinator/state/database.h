@@ -22,6 +22,8 @@ namespace rsidiff::coordinator {
 struct DatabaseOptions {
   std::string cluster_id;       // empty: any
   rocksdb::Env* env = nullptr;  // not owned, outlives the database; null: the machine's own file system
+  /// Called by threads of the database with each of its warnings; may be empty.
+  std::function<void(const std::string&)> report;
 };
 
 /// The tables on disk: a RocksDB database with a column family a table. Thread-safe.
