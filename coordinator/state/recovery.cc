@@ -43,12 +43,19 @@ absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time
   Put(Table::kMeta, std::string(kMetaKey), meta_);
   Log(0, 0, "", absl::StrCat("coordinator started, epoch ", meta_.epoch()));
   for (auto& [name, worker] : workers_) {
-    worker.seen = worker.alive() ? now + options_.recovery_grace - options_.lease_ttl
-                                 : std::min(now, absl::FromUnixMicros(worker.record.seen_us()));
+    if (worker.alive()) {
+      worker.seen = now + options_.recovery_grace - options_.lease_ttl;
+    } else {
+      // Whatever was done to the clock, nobody is forgotten at once or remembered for ever.
+      worker.seen = std::clamp(absl::FromUnixMicros(worker.record.seen_us()),
+                               now - options_.keep_gone_workers + absl::Hours(1), now);
+    }
   }
   for (auto& [id, run] : runs_) RestoreRun(run);
   for (auto& [name, worker] : workers_) FinishDrain(worker);
   std::sort(request_ages_.begin(), request_ages_.end());
+  // As if they had come now: the clock may have been set meanwhile, and their answers may be asked for still.
+  for (auto& [time_us, request_id] : request_ages_) time_us = NowMicros();
   sync_ = true;
   return TakeResult();
 }
@@ -168,7 +175,7 @@ void Core::Impl::RestoreRun(Run& run) {
       RefreshReady(run, round, task);
       // Only a clock that was set back makes it longer than any back-off.
       int64_t latest = absl::ToUnixMicros(now_ + kMaxBackoff);
-      if (task.record.not_before_us() > latest) {
+      if (task.record.state() == v1::TASK_STATE_PENDING && task.record.not_before_us() > latest) {
         task.record.set_not_before_us(latest);
         PutTask(task);
       }

@@ -10,112 +10,205 @@ namespace rsidiff::simulation {
 
 using coordinator::Core;
 using coordinator::Event;
+using coordinator::Reply;
 using coordinator::Row;
 using coordinator::StepResult;
 
-CoordinatorHost::CoordinatorHost(World& world, absl::Duration restart_delay)
-    : world_(world), restart_delay_(restart_delay) {
+CoordinatorHost::CoordinatorHost(World& world, HostOptions options) : world_(world), options_(options) {
+  invariants_.SetBudgets(options_.max_lost_attempts, options_.max_error_attempts);
   Start();
 }
 
 void CoordinatorHost::Start() {
+  ++life_;
+  tick_at_ = absl::InfiniteFuture();
+  paused_until_ = absl::InfinitePast();
+  commit_scheduled_ = false;
+  if (options_.clock_jumps) {
+    clock_is_fast_ = world_.random.Between(-absl::Hours(24), absl::Hours(24));
+  }
   std::vector<Row> rows;
   for (const auto& [where, value] : disk_) {
     if (where.first != coordinator::Table::kEvents) rows.push_back({where.first, where.second, value});
   }
   coordinator::CoreOptions options;
   options.cluster_id = "simulation";
-  // Faults are the point here; what happens when budgets run out has tests of its own.
-  options.max_lost_attempts = 1'000'000;
-  options.max_error_attempts = 1'000'000;
-  auto recovered = Core::Recover(options, std::move(rows), world_.now());
+  options.max_lost_attempts = options_.max_lost_attempts;
+  options.max_error_attempts = options_.max_error_attempts;
+  auto recovered = Core::Recover(options, std::move(rows), Clock());
   if (!recovered.ok()) return invariants_.Fail(absl::StrCat("recovery: ", recovered.status().ToString()));
   core_ = std::move(recovered->first);
-  ++life_;
-  tick_at_ = absl::InfiniteFuture();
-  Write(recovered->second);
+  invariants_.Reload(disk_);
+  invariants_.CheckStep(recovered->second);
+  std::vector<StepResult> steps;
+  steps.push_back(std::move(recovered->second));
+  Write(steps);
   CheckMemory();
   ScheduleTick();
 }
 
-void CoordinatorHost::Receive(coordinator::Request request, Callback reply) {
+uint64_t CoordinatorHost::leases_expired() const {
+  return expired_before_ + (up() ? core_->statistics().leases_expired : 0);
+}
+
+void CoordinatorHost::WhenAwake(std::function<void()> action) {
   if (!up()) return;
+  if (world_.now() >= paused_until_) return action();
+  world_.After(paused_until_ - world_.now(), [this, life = life_, action = std::move(action)] {
+    if (life == life_) WhenAwake(action);
+  });
+}
+
+uint64_t CoordinatorHost::Receive(coordinator::Request request, Callback reply) {
   uint64_t id = next_call_++;
-  waiting_[id] = std::move(reply);
-  Step({id, std::move(request)});
+  if (const auto* lease = std::get_if<v1::LeaseRequest>(&request)) lease_requests_[id] = lease->request_id();
+  auto call = std::make_shared<Call>(Call{std::move(request), std::move(reply)});
+  WhenAwake([this, id, call] {
+    calls_[id] = *call;
+    Step({id, call->request});
+  });
+  return id;
+}
+
+void CoordinatorHost::Cancel(uint64_t id) {
+  WhenAwake([this, id] {
+    auto call = calls_.find(id);
+    if (call != calls_.end()) call->second.reply = nullptr;
+    auto lease = lease_requests_.find(id);
+    if (lease != lease_requests_.end()) acknowledgements_.ForgetGrants(lease->second);
+    Step({0, coordinator::Cancelled{id}});
+  });
 }
 
 void CoordinatorHost::Step(Event event) {
-  StepResult result = core_->Step(world_.now(), std::move(event));
+  bool may_complete = true;
+  if (const auto* complete = std::get_if<v1::CompleteRequest>(&event.request))
+    may_complete = invariants_.MayComplete(*complete);
+  StepResult result = core_->Step(Clock(), std::move(event));
   ++steps_;
-  if (armed_ && !result.rows.empty()) {
-    armed_ = false;
-    if (crash_next_ != Crash::kBeforeWrite) Write(result);
-    return GoDown(crash_next_);
-  }
-  Write(result);
-  if (steps_ % 64 == 0) CheckMemory();
-  for (coordinator::Reply& reply : result.replies) {
-    auto waiting = waiting_.find(reply.id);
-    if (waiting == waiting_.end()) {
+  invariants_.CheckStep(result);
+  for (const Reply& reply : result.replies) {
+    auto call = calls_.find(reply.id);
+    if (call == calls_.end()) {
       invariants_.Fail(absl::StrCat("answer to no call, or a second one: ", reply.id));
       continue;
     }
-    Mix(absl::StrCat(reply.id, reply.response.status().ToString()));
-    Callback callback = std::move(waiting->second);
-    waiting_.erase(waiting);
-    callback(std::move(reply.response));
+    invariants_.CheckAnswer(call->second.request, reply.response, may_complete);
   }
-  ScheduleTick();
+  if (core_->statistics().completions != invariants_.completions())
+    invariants_.Fail("I2: completions are counted that changed no task");
+  if (options_.reply_before_commit) Release(std::exchange(result.replies, {}));
+  pending_.push_back(std::move(result));
+  if (options_.longest_write == absl::ZeroDuration()) {
+    Commit();
+  } else if (!std::exchange(commit_scheduled_, true)) {
+    world_.After(world_.random.Between(absl::ZeroDuration(), options_.longest_write), [this, life = life_] {
+      if (life == life_) WhenAwake([this] { Commit(); });
+    });
+  }
+  if (up()) ScheduleTick();
 }
 
-void CoordinatorHost::Write(const StepResult& result) {
-  if (result.rows.empty()) return;
-  invariants_.Check(disk_, result);
-  for (const std::string& artifact : result.artifacts) artifacts_[Sha256Hex(artifact)] = artifact;
-  if (result.sync) {
-    unsynced_.clear();
-  } else if (unsynced_.size() < 4) {
-    unsynced_.push_back(disk_);
+void CoordinatorHost::Commit() {
+  commit_scheduled_ = false;
+  std::vector<StepResult> steps = std::exchange(pending_, {});
+  bool writes = false;
+  for (const StepResult& step : steps) writes = writes || !step.rows.empty();
+  if (crash_next_.has_value() && writes) {
+    Crash crash = *std::exchange(crash_next_, std::nullopt);
+    if (crash != Crash::kBeforeWrite) Write(steps);
+    return GoDown(crash);
   }
-  for (const auto& row : result.rows) {
-    Mix(row.key);
-    if (row.value.has_value()) {
-      Mix(*row.value);
-      disk_[{row.table, row.key}] = *row.value;
-    } else {
-      disk_.erase({row.table, row.key});
+  Write(steps);
+  if (options_.check_memory_always || writes_ % 64 == 0) CheckMemory();
+  for (StepResult& step : steps) Release(std::move(step.replies));
+}
+
+void CoordinatorHost::Write(const std::vector<StepResult>& steps) {
+  Undo undo;
+  bool sync = false;
+  for (const StepResult& step : steps) {
+    for (const std::string& artifact : step.artifacts) artifacts_[Sha256Hex(artifact)] = artifact;
+    sync = sync || step.sync;
+    for (const auto& row : step.rows) {
+      Mix(row.key);
+      auto [place, fresh] = disk_.try_emplace({row.table, row.key});
+      undo.emplace_back(place->first, fresh ? std::nullopt : std::make_optional(place->second));
+      if (row.value.has_value()) {
+        Mix(*row.value);
+        place->second = *row.value;
+      } else {
+        disk_.erase(place);
+      }
     }
+  }
+  ++writes_;
+  if (sync) {
+    unsynced_.clear();
+  } else if (!undo.empty()) {
+    unsynced_.push_back(std::move(undo));
+  }
+}
+
+void CoordinatorHost::Release(std::vector<Reply> replies) {
+  for (Reply& reply : replies) {
+    auto found = calls_.find(reply.id);
+    if (found == calls_.end()) continue;
+    Call call = std::move(found->second);
+    calls_.erase(found);
+    Mix(absl::StrCat(reply.id, reply.response.status().ToString()));
+    if (!call.reply) continue;  // the caller has gone
+    acknowledgements_.Add(disk_, call.request, reply.response);
+    call.reply(std::move(reply.response));
   }
 }
 
 void CoordinatorHost::GoDown(Crash crash) {
+  expired_before_ += core_->statistics().leases_expired;
   core_.reset();
-  waiting_.clear();
+  calls_.clear();
+  ++life_;
   if (crash == Crash::kPowerLoss && !unsynced_.empty()) {
-    disk_ = unsynced_[world_.random.Next() % unsynced_.size()];
+    size_t kept = world_.random.Below(unsynced_.size());
+    for (; unsynced_.size() > kept; unsynced_.pop_back()) {
+      for (auto row = unsynced_.back().rbegin(); row != unsynced_.back().rend(); ++row) {
+        if (row->second.has_value()) {
+          disk_[row->first] = *row->second;
+        } else {
+          disk_.erase(row->first);
+        }
+      }
+    }
+    acknowledgements_.ForgetGrants();
   }
   unsynced_.clear();
-  invariants_.CheckAcknowledged(disk_);
-  world_.After(restart_delay_, [this] { Start(); });
+  acknowledgements_.Check(disk_);
+  world_.After(options_.restart_delay, [this] { Start(); });
 }
 
 void CoordinatorHost::ScheduleTick() {
   absl::Time due = core_->NextTimer();
   if (due >= tick_at_ || due == absl::InfiniteFuture()) return;
   tick_at_ = due;
-  uint64_t life = life_;
-  world_.After(std::max(due - world_.now(), absl::ZeroDuration()), [this, life, due] {
-    if (life != life_ || !up() || tick_at_ != due) return;
-    tick_at_ = absl::InfiniteFuture();
-    Step({0, coordinator::Tick()});
-    if (up() && core_->NextTimer() <= world_.now())
-      invariants_.Fail("a timer is due and a tick does not serve it");
+  absl::Duration wait = std::max(due - Clock(), absl::ZeroDuration());
+  world_.After(wait, [this, life = life_, due] {
+    if (life != life_ || tick_at_ != due) return;
+    WhenAwake([this] {
+      tick_at_ = absl::InfiniteFuture();
+      Step({0, coordinator::Tick()});
+      if (up() && core_->NextTimer() <= Clock())
+        invariants_.Fail("a timer is due and a tick does not serve it");
+    });
   });
 }
 
+void CoordinatorHost::CheckEnd() {
+  if (up() && !pending_.empty()) Commit();
+  if (up()) CheckMemory();
+  acknowledgements_.Check(disk_);
+}
+
 void CoordinatorHost::CheckMemory() {
-  if (!up()) return;
   std::vector<Row> memory = core_->Dump();
   std::vector<Row> disk = coordinator::NeededRows(disk_);
   size_t same = 0;

@@ -1,5 +1,6 @@
 #include "tests/simulation/network.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace rsidiff::simulation {
@@ -9,12 +10,19 @@ struct Network::Exchange {
   coordinator::Request request;
   absl::Duration timeout;
   CoordinatorHost::Callback done;
+  std::vector<uint64_t> calls;  // as the coordinator numbers them
   bool answered = false;
 };
 
 void Network::Call(const std::shared_ptr<Process>& from, coordinator::Request request, absl::Duration timeout,
                    CoordinatorHost::Callback done) {
-  Send(std::make_shared<Exchange>(Exchange{from, std::move(request), timeout, std::move(done)}));
+  auto exchange =
+      std::make_shared<Exchange>(Exchange{from, std::move(request), timeout, std::move(done), {}});
+  auto& open = open_[from.get()];
+  open.erase(std::remove_if(open.begin(), open.end(), [](const auto& old) { return old.expired(); }),
+             open.end());
+  open.push_back(exchange);
+  Send(exchange);
 }
 
 absl::Duration Network::Delay() {
@@ -24,21 +32,47 @@ absl::Duration Network::Delay() {
 
 void Network::Send(const std::shared_ptr<Exchange>& exchange) {
   if (exchange->answered) return;
-  if (!world_.random.Chance(faults_.request_lost)) Deliver(exchange);
-  if (world_.random.Chance(faults_.duplicated)) Deliver(exchange);
+  GiveUp(exchange);
+  if (exchange->from->reachable) {
+    if (!world_.random.Chance(faults_.request_lost)) Deliver(exchange);
+    if (world_.random.Chance(faults_.duplicated)) Deliver(exchange);
+  }
   world_.After(exchange->timeout, exchange->from, [this, exchange] { Send(exchange); });
 }
 
 void Network::Deliver(const std::shared_ptr<Exchange>& exchange) {
   world_.After(Delay(), [this, exchange] {
-    host_.Receive(exchange->request, [this, exchange](absl::StatusOr<coordinator::Response> response) {
-      if (world_.random.Chance(faults_.reply_lost)) return;
-      world_.After(Delay(), exchange->from, [exchange, response = std::move(response)] {
-        if (std::exchange(exchange->answered, true)) return;
-        exchange->done(response);
-      });
-    });
+    if (!exchange->from->reachable) return;
+    auto reply = [this, exchange](absl::StatusOr<coordinator::Response> response) {
+      Reply(exchange, std::move(response));
+    };
+    exchange->calls.push_back(host_.Receive(exchange->request, std::move(reply)));
   });
+}
+
+void Network::Reply(const std::shared_ptr<Exchange>& exchange,
+                    absl::StatusOr<coordinator::Response> response) {
+  if (!exchange->from->reachable || world_.random.Chance(faults_.reply_lost)) return;
+  world_.After(Delay(), exchange->from, [exchange, response = std::move(response)] {
+    if (!exchange->from->reachable || std::exchange(exchange->answered, true)) return;
+    exchange->done(response);
+  });
+}
+
+void Network::GiveUp(const std::shared_ptr<Exchange>& exchange) {
+  std::vector<uint64_t> calls = std::exchange(exchange->calls, {});
+  if (calls.empty() || !exchange->from->reachable || world_.random.Chance(faults_.request_lost)) return;
+  world_.After(Delay(), [this, calls] {
+    for (uint64_t call : calls) host_.Cancel(call);
+  });
+}
+
+void Network::Disconnect(const std::shared_ptr<Process>& process) {
+  for (const auto& open : open_[process.get()]) {
+    auto exchange = open.lock();
+    if (exchange != nullptr && !exchange->answered) GiveUp(exchange);
+  }
+  open_.erase(process.get());
 }
 
 }  // namespace rsidiff::simulation

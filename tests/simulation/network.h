@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/state/core.h"
@@ -20,6 +22,7 @@ struct NetworkFaults {
 };
 
 /// Carries calls to the coordinator. A call without an answer is sent again, unchanged, until one comes.
+/// Processes that are not reachable neither send nor receive.
 class Network {
  public:
   Network(World& world, CoordinatorHost& host) : world_(world), host_(host) {}
@@ -30,15 +33,22 @@ class Network {
   void Call(const std::shared_ptr<Process>& from, coordinator::Request request, absl::Duration timeout,
             CoordinatorHost::Callback done);
 
+  /// The process died and its machine closes the connections: the coordinator learns that nobody waits.
+  void Disconnect(const std::shared_ptr<Process>& process);
+
  private:
   struct Exchange;
   void Send(const std::shared_ptr<Exchange>& exchange);
   void Deliver(const std::shared_ptr<Exchange>& exchange);
+  void Reply(const std::shared_ptr<Exchange>& exchange, absl::StatusOr<coordinator::Response> response);
+  /// The coordinator hears that nobody waits for the calls sent so far, if that message arrives.
+  void GiveUp(const std::shared_ptr<Exchange>& exchange);
   absl::Duration Delay();
 
   World& world_;
   CoordinatorHost& host_;
   NetworkFaults faults_;
+  std::map<const Process*, std::vector<std::weak_ptr<Exchange>>> open_;
 };
 
 }  // namespace rsidiff::simulation

@@ -1,51 +1,109 @@
 #include "tests/simulation/scenario.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "tests/unit/coordinator/fake_results.h"
 
 namespace rsidiff::simulation {
 namespace {
 
 using coordinator::Table;
 
-constexpr uint32_t kRounds = 2;
 constexpr absl::Duration kSafetyPhase = absl::Seconds(60);
-constexpr absl::Duration kLivenessBound = absl::Seconds(300);
+constexpr absl::Duration kLivenessBound = absl::Seconds(1200);
+/// As good as none: what happens when a budget is spent is looked at in a part of the scenarios.
+constexpr int kUnlimited = 1'000'000;
 
 }  // namespace
 
-Scenario::Scenario(uint64_t seed, Faults faults)
-    : faults_(faults),
-      world_(seed),
-      host_(world_, absl::Seconds(world_.random.Chance(0.3) ? 50 : 2)),
-      network_(world_, host_) {}
+FaultPlan ChooseFaults(Faults faults, Random& random) {
+  FaultPlan plan;
+  plan.host.max_lost_attempts = plan.host.max_error_attempts = kUnlimited;
+  if (faults == Faults::kNone) return plan;
+  plan.crash_coordinator = faults == Faults::kCoordinator || random.Chance(0.5);
+  plan.pause_coordinator = random.Chance(0.3);
+  plan.host.clock_jumps = random.Chance(0.2);
+  if (random.Chance(0.3)) plan.host.restart_delay = absl::Seconds(50);
+  if (random.Chance(0.5)) plan.host.longest_write = absl::Milliseconds(50);
+  if (faults == Faults::kCoordinator) return plan;
+  auto some = [&random](double most) {
+    return random.Chance(0.5) ? most * static_cast<double>(random.Below(100)) / 100 : 0;
+  };
+  plan.network.request_lost = some(0.3);
+  plan.network.reply_lost = some(0.3);
+  plan.network.duplicated = some(0.3);
+  plan.network.late = some(0.2);
+  plan.worker.error = some(0.2);
+  plan.worker.returned = some(0.2);
+  plan.kill_workers = random.Chance(0.5);
+  plan.pause_workers = random.Chance(0.5);
+  plan.twin_workers = random.Chance(0.3);
+  plan.drain_workers = random.Chance(0.3);
+  plan.cut_workers = random.Chance(0.3);
+  plan.swizzle_workers = random.Chance(0.2);
+  plan.worker_clocks = random.Chance(0.2);
+  plan.pause_runs = random.Chance(0.2);
+  plan.cancel_runs = random.Chance(0.1);
+  plan.fork_runs = random.Chance(0.2);
+  plan.host.check_memory_always = random.Chance(0.02);
+  if (random.Chance(0.2)) {
+    plan.host.max_lost_attempts = HostOptions().max_lost_attempts;
+    plan.host.max_error_attempts = HostOptions().max_error_attempts;
+  }
+  return plan;
+}
+
+Scenario::Scenario(uint64_t seed, Options options) : Scenario(seed, options, World(seed)) {}
+
+Scenario::Scenario(uint64_t seed, Options options, World world)
+    : options_(options),
+      world_(std::move(world)),
+      plan_(ChooseFaults(options.faults, world_.random)),
+      host_(world_,
+            [&] {
+              plan_.host.reply_before_commit = options.reply_before_commit;
+              return plan_.host;
+            }()),
+      network_(world_, host_),
+      client_(world_, network_, host_) {
+  network_.SetFaults(plan_.network);
+}
 
 Outcome Scenario::Run() {
-  if (faults_ == Faults::kSwarm) ChooseFaults();
-  int fleet = 1 + static_cast<int>(world_.random.Next() % 4);
-  for (int i = 0; i < fleet; ++i) {
-    StartWorker(absl::StrCat("w", i), world_.random.Between(absl::ZeroDuration(), absl::Seconds(20)));
+  size_t fleet = 1 + world_.random.Below(4);
+  for (size_t i = 0; i < fleet; ++i) {
+    StartWorker(absl::StrCat("w", i), world_.random.Between(absl::ZeroDuration(), absl::Seconds(30)));
   }
-  Submit();
-  if (faults_ == Faults::kSwarm) world_.After(absl::Seconds(1), [this] { Disturb(); });
+  SubmitRuns();
+  if (options_.faults != Faults::kNone) world_.After(absl::Seconds(1), [this] { Disturb(); });
   Invariants& invariants = host_.invariants();
   absl::Time calm = world_.now() + kSafetyPhase;
   while (invariants.violation().empty() && world_.RunNext(calm)) {
   }
   StopFaults();
   absl::Time bound = world_.now() + kLivenessBound;
-  while (invariants.violation().empty() && State() != v1::RUN_STATE_SUCCEEDED && world_.RunNext(bound)) {
+  while (invariants.violation().empty() && !client_.AllEnded() && world_.RunNext(bound)) {
   }
-  host_.CheckMemory();
-  invariants.CheckAcknowledged(host_.disk());
-  if (State() != v1::RUN_STATE_SUCCEEDED) {
-    invariants.Fail(absl::StrCat("liveness: the run is in state ", State(), " long after the faults ended"));
+  host_.CheckEnd();
+  std::string fault = client_.Judge(*options_.expected);
+  if (!fault.empty()) invariants.Fail(fault);
+  for (auto& [name, worker] : workers_) worker->Kill(Worker::Connections::kLeftOpen);
+  return {invariants.violation(), host_.event_hash(), host_.steps(), host_.leases_expired(), Story()};
+}
+
+void Scenario::SubmitRuns() {
+  size_t runs = world_.random.Chance(0.7) ? 1 : 2 + world_.random.Below(2);
+  bool budgets = plan_.host.max_error_attempts != kUnlimited;
+  for (size_t i = 0; i < runs; ++i) {
+    constexpr Workload kWorkloads[] = {Workload::kReference, Workload::kUniform, Workload::kNarrow};
+    Workload workload = kWorkloads[world_.random.Below(3)];
+    if (budgets && world_.random.Chance(0.3)) workload = Workload::kPoison;
+    absl::Duration delay =
+        i == 0 ? absl::ZeroDuration() : world_.random.Between(absl::ZeroDuration(), absl::Seconds(30));
+    world_.After(delay, [this, workload] { client_.Submit(workload); });
   }
-  for (auto& [name, worker] : workers_) worker->Kill();
-  return {invariants.violation(), host_.event_hash(), host_.steps(), Result(), Story()};
 }
 
 std::string Scenario::Story() const {
@@ -61,142 +119,108 @@ std::string Scenario::Story() const {
   return absl::StrJoin(lines, "\n");
 }
 
-void Scenario::ChooseFaults() {
-  Random& random = world_.random;
-  auto some = [&random](double most) {
-    return random.Chance(0.5) ? most * static_cast<double>(random.Next() % 100) / 100 : 0;
-  };
-  NetworkFaults network;
-  network.request_lost = some(0.3);
-  network.reply_lost = some(0.3);
-  network.duplicated = some(0.3);
-  network.late = some(0.2);
-  network_.SetFaults(network);
-  worker_faults_.error = some(0.2);
-  worker_faults_.returned = some(0.2);
-  kill_workers_ = random.Chance(0.5);
-  pause_workers_ = random.Chance(0.5);
-  twin_workers_ = random.Chance(0.3);
-  crash_coordinator_ = random.Chance(0.5);
-  drain_workers_ = random.Chance(0.3);
-  pause_run_ = random.Chance(0.2);
-}
-
 void Scenario::StopFaults() {
   disturbing_ = false;
   network_.SetFaults({});
-  worker_faults_ = {};
+  plan_.worker = {};
+  for (auto& [name, worker] : workers_) worker->process().reachable = true;
   KeepResuming();
 }
 
 void Scenario::KeepResuming() {
-  // A late call may pause the run again.
-  if (State() == v1::RUN_STATE_PAUSED) PauseRun();
+  client_.ResumeAll();
   world_.After(absl::Seconds(10), [this] { KeepResuming(); });
-}
-
-std::string Scenario::RequestId() {
-  return absl::StrCat("client-", world_.random.Next());
-}
-
-void Scenario::Call(coordinator::Request request) {
-  network_.Call(client_, std::move(request), absl::Seconds(4), [](absl::StatusOr<coordinator::Response>) {});
-}
-
-void Scenario::Submit() {
-  Call(coordinator::SmallRun(RequestId(), kRounds));
 }
 
 void Scenario::StartWorker(const std::string& name, absl::Duration delay) {
   world_.After(delay, [this, name] {
-    Worker::Environment environment{world_,
-                                    network_,
-                                    gangs_,
-                                    host_.invariants(),
-                                    host_,
-                                    worker_faults_,
-                                    [this](const std::string& exited) {
-                                      // The supervisor starts it again; a twin that is fenced stays away.
-                                      if (!workers_.at(exited)->alive())
-                                        StartWorker(exited, absl::Seconds(5));
-                                    }};
+    Worker::Environment environment{
+        world_, network_, gangs_, host_.invariants(), plan_.worker, [this](const std::string& exited) {
+          // The supervisor starts it again; a twin that is fenced stays away.
+          if (!workers_.at(exited)->alive()) StartWorker(exited, absl::Seconds(5));
+        }};
     auto& worker = workers_[name];
-    if (worker != nullptr && worker->alive() && !twin_workers_) return;
+    if (worker != nullptr && worker->alive() && !plan_.twin_workers) return;
     worker = std::make_shared<Worker>(environment, name);
+    if (plan_.worker_clocks)
+      worker->process().clock_is_fast = world_.random.Between(-absl::Hours(24), absl::Hours(24));
     worker->Start();
   });
 }
 
 void Scenario::Disturb() {
   if (!disturbing_) return;
-  if (kill_workers_ || pause_workers_ || twin_workers_) DisturbWorker();
-  if (crash_coordinator_ && world_.random.Chance(0.3)) CrashCoordinator();
-  if (drain_workers_ && world_.random.Chance(0.2)) Drain();
-  if (pause_run_ && world_.random.Chance(0.2)) PauseRun();
+  if (!workers_.empty()) DisturbWorker();
+  DisturbCoordinator();
+  DisturbRuns();
   world_.After(world_.random.Between(absl::Milliseconds(500), absl::Seconds(6)), [this] { Disturb(); });
 }
 
+std::string Scenario::RandomWorker() {
+  return std::next(workers_.begin(), static_cast<int64_t>(world_.random.Below(workers_.size())))->first;
+}
+
 void Scenario::DisturbWorker() {
-  if (workers_.empty()) return;
-  auto victim = std::next(workers_.begin(), static_cast<int64_t>(world_.random.Next() % workers_.size()));
-  const std::string name = victim->first;
-  if (kill_workers_ && world_.random.Chance(0.3)) {
-    victim->second->Kill();
-    StartWorker(name, world_.random.Between(absl::Seconds(1), absl::Seconds(25)));
-  } else if (pause_workers_ && world_.random.Chance(0.3)) {
-    victim->second->Pause(world_.random.Between(absl::Seconds(1), absl::Seconds(30)));
-  } else if (twin_workers_ && world_.random.Chance(0.2)) {
+  Random& random = world_.random;
+  const std::string name = RandomWorker();
+  if (plan_.kill_workers && random.Chance(0.3)) {
+    Kill(name, random.Between(absl::Seconds(1), absl::Seconds(25)));
+  } else if (plan_.pause_workers && random.Chance(0.3)) {
+    workers_.at(name)->Pause(random.Between(absl::Seconds(1), absl::Seconds(30)));
+  } else if (plan_.twin_workers && random.Chance(0.2)) {
     StartWorker(name, absl::ZeroDuration());  // beside the one that still runs
+  } else if (plan_.cut_workers && random.Chance(0.3)) {
+    Cut(name, absl::ZeroDuration(), random.Between(absl::Seconds(1), absl::Seconds(40)));
+  } else if (plan_.swizzle_workers && random.Chance(0.1)) {
+    Swizzle();
+  }
+  if (plan_.drain_workers && random.Chance(0.2)) client_.Drain(RandomWorker());
+}
+
+void Scenario::Kill(const std::string& name, absl::Duration restart) {
+  workers_.at(name)->Kill(world_.random.Chance(0.7) ? Worker::Connections::kClosed
+                                                    : Worker::Connections::kLeftOpen);
+  StartWorker(name, restart);
+}
+
+void Scenario::Cut(const std::string& name, absl::Duration from, absl::Duration until) {
+  std::shared_ptr<Worker> worker = workers_.at(name);
+  world_.After(from, [this, worker] { worker->process().reachable = !disturbing_; });
+  world_.After(until, [worker] { worker->process().reachable = true; });
+}
+
+void Scenario::Swizzle() {
+  bool kill = world_.random.Chance(0.5);
+  for (const auto& [name, worker] : workers_) {
+    absl::Duration down = world_.random.Between(absl::ZeroDuration(), absl::Seconds(10));
+    absl::Duration up = world_.random.Between(absl::Seconds(10), absl::Seconds(40));
+    if (!kill) {
+      Cut(name, down, up);
+      continue;
+    }
+    world_.After(down, [this, name = name, restart = up - down] {
+      if (disturbing_) Kill(name, restart);
+    });
   }
 }
 
-void Scenario::CrashCoordinator() {
-  constexpr CoordinatorHost::Crash kCrashes[] = {CoordinatorHost::Crash::kBeforeWrite,
-                                                 CoordinatorHost::Crash::kBeforeReply,
-                                                 CoordinatorHost::Crash::kPowerLoss};
-  host_.CrashAtNextWrite(kCrashes[world_.random.Next() % 3]);
-}
-
-void Scenario::Drain() {
-  if (workers_.empty()) return;
-  auto victim = std::next(workers_.begin(), static_cast<int64_t>(world_.random.Next() % workers_.size()));
-  v1::DrainWorkerRequest request;
-  request.set_request_id(RequestId());
-  request.set_name(victim->first);
-  request.set_deadline_seconds(world_.random.Next() % 2 * 20);
-  request.set_reason("simulated");
-  Call(request);
-}
-
-void Scenario::PauseRun() {
-  v1::SetRunStateRequest request;
-  request.set_request_id(RequestId());
-  request.set_run_id(1);
-  request.set_state(State() == v1::RUN_STATE_PAUSED ? v1::RUN_STATE_ACTIVE : v1::RUN_STATE_PAUSED);
-  Call(request);
-}
-
-v1::RunState Scenario::State() const {
-  auto row = host_.disk().find({Table::kRuns, coordinator::RunKey(1)});
-  if (row == host_.disk().end()) return v1::RUN_STATE_UNSPECIFIED;
-  v1::RunRecord run;
-  run.ParseFromString(row->second);
-  return run.state();
-}
-
-std::string Scenario::Result() const {
-  std::string result;
-  for (const auto& [where, value] : host_.disk()) {
-    if (where.first != Table::kRounds) continue;
-    v1::RoundRecord round;
-    round.ParseFromString(value);
-    size_t samples = 0;
-    for (const auto& [key, sample] : host_.disk())
-      samples += key.first == Table::kSamples && key.second.compare(0, 12, where.second) == 0;
-    absl::StrAppend(&result, round.round(), " ", round.manifest(), " ", round.checkpoint(), " ", samples, " ",
-                    round.evaluation().frechet(), "\n");
+void Scenario::DisturbCoordinator() {
+  Random& random = world_.random;
+  if (plan_.crash_coordinator && random.Chance(0.3)) {
+    constexpr CoordinatorHost::Crash kCrashes[] = {CoordinatorHost::Crash::kBeforeWrite,
+                                                   CoordinatorHost::Crash::kAppliedButTimedOut,
+                                                   CoordinatorHost::Crash::kPowerLoss};
+    host_.CrashAtNextWrite(kCrashes[random.Below(3)]);
   }
-  return result;
+  if (plan_.pause_coordinator && random.Chance(0.15))
+    host_.Pause(random.Between(absl::Seconds(1), absl::Seconds(40)));
+}
+
+void Scenario::DisturbRuns() {
+  Random& random = world_.random;
+  if (plan_.pause_runs && random.Chance(0.2)) client_.PauseOrResume();
+  if (plan_.cancel_runs && random.Chance(0.05)) client_.Cancel();
+  if (plan_.fork_runs && random.Chance(0.1)) client_.Fork();
 }
 
 }  // namespace rsidiff::simulation

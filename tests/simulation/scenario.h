@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "rsidiff/v1/round.pb.h"
+#include "tests/simulation/client.h"
 #include "tests/simulation/coordinator_host.h"
 #include "tests/simulation/network.h"
 #include "tests/simulation/worker.h"
@@ -18,53 +18,74 @@ struct Outcome {
   std::string violation;  // empty: none
   uint64_t event_hash = 0;
   uint64_t steps = 0;
-  /// Manifest digests (so the selected samples and their weights), checkpoints and sample counts of the
-  /// run's rounds: what must not depend on the fleet.
-  std::string result;
+  uint64_t leases_expired = 0;
   /// The last events that the coordinator logged.
   std::string story;
 };
 
-/// One run on a small fleet. First a safety phase, with a random subset of the faults; then none, and the
-/// run has to end within a bound. Everything is a function of the seed.
+enum class Faults {
+  kNone,
+  kCoordinator,  // its crashes, stalls, clocks and slow writes; everything else is well
+  kSwarm         // a random subset of all there are
+};
+
+/// The faults of one scenario; each is off at first.
+struct FaultPlan {
+  NetworkFaults network;
+  WorkerFaults worker;
+  HostOptions host;
+  bool kill_workers = false;
+  bool pause_workers = false;
+  bool twin_workers = false;  // a second process of a living name
+  bool drain_workers = false;
+  bool cut_workers = false;      // partitions
+  bool swizzle_workers = false;  // cut or kill all, one after the other, and bring them back in another order
+  bool worker_clocks = false;
+  bool crash_coordinator = false;
+  bool pause_coordinator = false;
+  bool pause_runs = false;
+  bool cancel_runs = false;
+  bool fork_runs = false;
+};
+FaultPlan ChooseFaults(Faults faults, Random& random);
+
+/// A few runs on a small fleet. First a safety phase, with faults; then none, and every run has to end
+/// within a bound. Everything is a function of the seed.
 class Scenario {
  public:
-  enum class Faults { kNone, kSwarm };
-  Scenario(uint64_t seed, Faults faults);
+  struct Options {
+    Faults faults = Faults::kSwarm;
+    const ExpectedResults* expected = nullptr;  // not owned
+    bool reply_before_commit = false;           // a planted bug
+  };
+  Scenario(uint64_t seed, Options options);
   Outcome Run();
 
  private:
-  void ChooseFaults();
-  void Submit();
+  Scenario(uint64_t seed, Options options, World world);
+  void SubmitRuns();
   void StartWorker(const std::string& name, absl::Duration delay);
   void Disturb();
   void DisturbWorker();
-  void CrashCoordinator();
-  void Drain();
-  void PauseRun();
+  void DisturbCoordinator();
+  void DisturbRuns();
+  void Cut(const std::string& name, absl::Duration from, absl::Duration until);
+  void Swizzle();
+  void Kill(const std::string& name, absl::Duration restart);
   void StopFaults();
   void KeepResuming();
-  v1::RunState State() const;
-  std::string Result() const;
+  std::string RandomWorker();
   std::string Story() const;
-  std::string RequestId();
-  void Call(coordinator::Request request);
 
-  Faults faults_;
+  const Options options_;
   World world_;
+  FaultPlan plan_;
   CoordinatorHost host_;
   Network network_;
+  Client client_;
   Gangs gangs_;
-  WorkerFaults worker_faults_;
   std::map<std::string, std::shared_ptr<Worker>> workers_;
-  std::shared_ptr<Process> client_ = std::make_shared<Process>();
   bool disturbing_ = true;
-  bool kill_workers_ = false;
-  bool pause_workers_ = false;
-  bool twin_workers_ = false;
-  bool crash_coordinator_ = false;
-  bool drain_workers_ = false;
-  bool pause_run_ = false;
 };
 
 }  // namespace rsidiff::simulation

@@ -43,8 +43,9 @@ void Worker::Start() {
   Register();
 }
 
-void Worker::Kill() {
+void Worker::Kill(Connections connections) {
   process_->alive = false;
+  if (connections == Connections::kClosed) env_.network.Disconnect(process_);
   for (auto& [token, task] : tasks_) {
     if (task.generation != 0) env_.gangs[task.generation].present.erase(token);
   }
@@ -112,7 +113,10 @@ void Worker::Heartbeat() {
         env_.gangs[task->second.generation].leaving = true;
     }
     draining_ = response.draining();
-    if (draining_ && tasks_.empty()) Exit();
+    if (draining_ && tasks_.empty()) return Exit();
+    absl::Time wall_clock = env_.world.now() + process_->clock_is_fast;
+    if (response.drain_deadline_us() > 0 && wall_clock >= absl::FromUnixMicros(response.drain_deadline_us()))
+      ReturnAll();
   });
 }
 
@@ -149,7 +153,9 @@ void Worker::Finish(uint64_t token) {
   request.set_request_id(RequestId());
   *request.mutable_task() = task->second.grant.task();
   request.set_token(token);
-  if (env_.world.random.Chance(env_.faults.error)) {
+  if (Poisoned(task->second.grant)) {
+    request.set_error(kPoisonError);
+  } else if (env_.world.random.Chance(env_.faults.error)) {
     request.set_error("out of luck");
   } else if (env_.world.random.Chance(env_.faults.returned)) {
     request.set_returned(true);
@@ -159,11 +165,25 @@ void Worker::Finish(uint64_t token) {
   Report(token, std::move(request));
 }
 
+bool Worker::Poisoned(const v1::Grant& grant) const {
+  return grant.payload().spec().seed() == kPoisonSeed && grant.task().kind() == v1::TASK_KIND_SCORE &&
+         grant.task().index() == 0;
+}
+
+void Worker::ReturnAll() {
+  for (const auto& [token, task] : tasks_) {
+    if (task.grant.task().kind() == v1::TASK_KIND_TRAIN) continue;  // leaves with its gang
+    auto request = Header<v1::CompleteRequest>();
+    request.set_request_id(RequestId());
+    *request.mutable_task() = task.grant.task();
+    request.set_token(token);
+    request.set_returned(true);
+    Report(token, std::move(request));
+  }
+}
+
 void Worker::Report(uint64_t token, v1::CompleteRequest request) {
-  auto task = coordinator::TaskId::From(request.task());
-  bool result = request.has_result();
-  Call(request, kCallTimeout, [this, token, task, result](absl::StatusOr<coordinator::Response> answer) {
-    if (answer.ok() && result) env_.invariants.Acknowledged(env_.host.disk(), task);
+  Call(request, kCallTimeout, [this, token](absl::StatusOr<coordinator::Response> answer) {
     if (absl::IsInvalidArgument(answer.status())) env_.invariants.Fail(answer.status().ToString());
     Drop(token);
     Refused(answer.status());

@@ -29,6 +29,10 @@ struct WorkerFaults {
   double returned = 0;  // share of tasks that are given back
 };
 
+/// The first SCORE task of a run with this seed fails wherever it is tried.
+inline constexpr uint64_t kPoisonSeed = 13;
+inline constexpr char kPoisonError[] = "cannot read picture";
+
 /// A worker process, as the protocol asks of one; the work itself is FakeResult after some time.
 class Worker : public std::enable_shared_from_this<Worker> {
  public:
@@ -37,7 +41,6 @@ class Worker : public std::enable_shared_from_this<Worker> {
     Network& network;
     Gangs& gangs;
     Invariants& invariants;
-    const CoordinatorHost& host;
     WorkerFaults& faults;
     /// Called when the process ended by itself: fenced or drained.
     std::function<void(const std::string& name)> exited;
@@ -46,9 +49,12 @@ class Worker : public std::enable_shared_from_this<Worker> {
   Worker(Environment environment, std::string name) : env_(std::move(environment)), name_(std::move(name)) {}
 
   void Start();
-  void Kill();
+  /// The process dies; kClosed: its machine lives and closes the connections.
+  enum class Connections { kClosed, kLeftOpen };
+  void Kill(Connections connections = Connections::kClosed);
   void Pause(absl::Duration duration) { process_->paused_until = env_.world.now() + duration; }
   bool alive() const { return process_->alive; }
+  Process& process() { return *process_; }
 
  private:
   struct Task {
@@ -64,6 +70,8 @@ class Worker : public std::enable_shared_from_this<Worker> {
   void Lease();
   void Begin(const v1::Grant& grant);
   void Finish(uint64_t token);
+  bool Poisoned(const v1::Grant& grant) const;
+  void ReturnAll();
   void Report(uint64_t token, v1::CompleteRequest request);
   void Join(uint64_t token);
   void Enter(uint64_t token, const v1::GenerationRecord& generation);

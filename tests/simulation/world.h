@@ -17,6 +17,8 @@ class Random {
 
   /// SplitMix64 (Steele, Lea, Flood 2014).
   uint64_t Next();
+  /// Uniform in [0, limit).
+  size_t Below(size_t limit) { return static_cast<size_t>(Next() % limit); }
   bool Chance(double probability) { return static_cast<double>(Next() >> 11) * 0x1p-53 < probability; }
   /// Uniform in [low, high], by the millisecond.
   absl::Duration Between(absl::Duration low, absl::Duration high);
@@ -25,10 +27,12 @@ class Random {
   uint64_t state_;
 };
 
-/// A process that can be paused or killed. What it does is scheduled through it.
+/// A process that can be paused, killed, or cut off. What it does is scheduled through it.
 struct Process {
   bool alive = true;
   absl::Time paused_until = absl::InfinitePast();
+  bool reachable = true;         // false: nothing gets to it or away from it
+  absl::Duration clock_is_fast;  // its wall clock, against the true time
 };
 
 /// Virtual time: a queue of things to do, in time order, equal times in the order they were scheduled.
@@ -54,7 +58,7 @@ class World {
       return time != other.time ? time > other.time : order > other.order;
     }
   };
-  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
+  absl::Time now_ = absl::UnixEpoch() + absl::Hours(1000);
   uint64_t next_order_ = 0;
   std::priority_queue<Item> queue_;
 };

@@ -199,6 +199,13 @@ TEST_F(CoreLeasesTest, ClockThatWasSetBackProlongsNoBackOff) {
   EXPECT_EQ(harness_.Lease("w", incarnation_, 64).size(), 4) << "the failed task is among them";
 }
 
+TEST_F(CoreLeasesTest, ClockThatWasSetForwardForgetsNoRequest) {
+  Submit();
+  v1::LeaseResponse granted = harness_.Ok<v1::LeaseResponse>(Poll("poll"));
+  harness_.Restart(absl::Hours(30));
+  EXPECT_EQ(harness_.Ok<v1::LeaseResponse>(Poll("poll")).SerializeAsString(), granted.SerializeAsString());
+}
+
 TEST_F(CoreLeasesTest, LostWorkersCostTheirOwnBudget) {
   Submit();
   v1::TaskKey task;
