@@ -1,6 +1,7 @@
 #include "common/image/png.h"
 
 #include <png.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <csetjmp>
@@ -193,6 +194,10 @@ PngText CollectText(const Reader& reader) {
 }
 
 }  // namespace
+
+std::string PngLibraries() {
+  return absl::StrCat("libpng ", png_get_libpng_ver(nullptr), ", zlib ", zlibVersion());
+}
 
 absl::StatusOr<std::string> EncodePng(const Image& image, const PngText& text) {
   if (image.width < 1 || image.height < 1 || image.rgb.size() != size_t{3} * image.width * image.height) {

@@ -17,6 +17,9 @@ using PngText = std::vector<std::pair<std::string, std::string>>;
 /// INVALID_ARGUMENT for an empty picture or a bad keyword.
 absl::StatusOr<std::string> EncodePng(const Image& image, const PngText& text = {});
 
+/// The libraries whose versions decide the bytes that EncodePng makes: "libpng 1.6.39, zlib 1.2.13".
+std::string PngLibraries();
+
 /// The picture in a PNG file of any colour type, as 8-bit RGB: 16 bits are cut to 8, grey and palettes
 /// expanded, transparency dropped (as Pillow's convert("RGB") does). Safe on hostile bytes: at most 16,384
 /// pixels a side and 64 megapixels. DATA_LOSS for a file that is torn or no PNG.

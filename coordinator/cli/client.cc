@@ -163,6 +163,14 @@ absl::StatusOr<std::vector<v1::SampleRecord>> ControlClient::ListSamples(uint64_
   return samples;
 }
 
+absl::StatusOr<v1::GetSampleResponse> ControlClient::GetSample(const v1::GetSampleRequest& request) {
+  v1::GetSampleResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+    return stubs_->control->GetSample(&context, request, &response);
+  }));
+  return response;
+}
+
 absl::StatusOr<v1::ListWorkersResponse> ControlClient::ListWorkers() {
   v1::ListWorkersResponse response;
   RSIDIFF_RETURN_IF_ERROR(WithRetries(

@@ -35,6 +35,8 @@ class ControlClient {
   /// All samples of a round, in index order.
   absl::StatusOr<std::vector<v1::SampleRecord>> ListSamples(uint64_t run_id, uint32_t round,
                                                             v1::Purpose purpose);
+  /// One sample and the task that drew it.
+  absl::StatusOr<v1::GetSampleResponse> GetSample(const v1::GetSampleRequest& request);
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   absl::StatusOr<v1::WorkerRecord> DrainWorker(const std::string& name, absl::Duration deadline);
 

@@ -48,6 +48,7 @@ void AddCommands(CLI::App& root, CommandSet& commands) {
   AddSamples(root, commands);
   AddGrid(root, commands);
   AddReport(root, commands);
+  AddReproduce(root, commands);
   AddExport(root, commands);
   AddDoctor(root, commands);
   AddVersion(root, commands);

@@ -97,6 +97,7 @@ void AddWorkerDrain(CLI::App& parent, CommandSet& commands);
 void AddSamples(CLI::App& parent, CommandSet& commands);
 void AddGrid(CLI::App& parent, CommandSet& commands);
 void AddReport(CLI::App& parent, CommandSet& commands);
+void AddReproduce(CLI::App& parent, CommandSet& commands);
 void AddExport(CLI::App& parent, CommandSet& commands);
 void AddDoctor(CLI::App& parent, CommandSet& commands);
 void AddVersion(CLI::App& parent, CommandSet& commands);

@@ -118,20 +118,33 @@ grpc::ServerWriteReactor<v1::ListSamplesResponse>* ControlServiceAdapter::ListSa
   return new SampleStream(parts_, *request);
 }
 
+grpc::ServerUnaryReactor* ControlServiceAdapter::GetSample(grpc::CallbackServerContext* context,
+                                                           const v1::GetSampleRequest* request,
+                                                           v1::GetSampleResponse* response) {
+  return Read("GetSample", context, request, response, coordinator::GetSample);
+}
+
 grpc::ServerUnaryReactor* ControlServiceAdapter::ListEvents(grpc::CallbackServerContext* context,
                                                             const v1::ListEventsRequest* request,
                                                             v1::ListEventsResponse* response) {
+  return Read("ListEvents", context, request, response, coordinator::ListEvents);
+}
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* ControlServiceAdapter::Read(
+    const char* method, grpc::CallbackServerContext* context, const Request* request, Response* response,
+    absl::StatusOr<Response> (*read)(const Database&, const Request&)) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   absl::Time started = absl::Now();
-  auto finish = [this, reactor, started](const absl::Status& status) {
-    parts_.metrics->CountCall("ListEvents", status.code(), absl::Now() - started);
+  auto finish = [this, method, reactor, started](const absl::Status& status) {
+    parts_.metrics->CountCall(method, status.code(), absl::Now() - started);
     reactor->Finish(ToGrpc(status));
   };
   // Request and response live until Finish.
-  bool queued = parts_.io->Submit([this, request, response, finish] {
-    absl::StatusOr<v1::ListEventsResponse> events = coordinator::ListEvents(*parts_.database, *request);
-    if (events.ok()) *response = *std::move(events);
-    finish(events.status());
+  bool queued = parts_.io->Submit([this, request, response, read, finish] {
+    absl::StatusOr<Response> answer = read(*parts_.database, *request);
+    if (answer.ok()) *response = *std::move(answer);
+    finish(answer.status());
   });
   if (!queued) finish(Overloaded());
   return reactor;

@@ -35,6 +35,8 @@ class ControlServiceAdapter final : public v1::ControlService::CallbackService {
                                     v1::SubmitRunResponse*) override;
   grpc::ServerWriteReactor<v1::ListSamplesResponse>* ListSamples(grpc::CallbackServerContext*,
                                                                  const v1::ListSamplesRequest*) override;
+  grpc::ServerUnaryReactor* GetSample(grpc::CallbackServerContext*, const v1::GetSampleRequest*,
+                                      v1::GetSampleResponse*) override;
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext*, const v1::ListWorkersRequest*,
                                         v1::ListWorkersResponse*) override;
   grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext*, const v1::DrainWorkerRequest*,
@@ -43,6 +45,12 @@ class ControlServiceAdapter final : public v1::ControlService::CallbackService {
                                        v1::ListEventsResponse*) override;
 
  private:
+  // Answers from the database, in the pool.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Read(const char* method, grpc::CallbackServerContext* context,
+                                 const Request* request, Response* response,
+                                 absl::StatusOr<Response> (*read)(const Database&, const Request&));
+
   const Parts parts_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "coordinator/state/payload.h"
 #include "coordinator/state/tables.h"
 
 namespace rsidiff::coordinator {
@@ -26,14 +27,42 @@ absl::StatusOr<Message> ReadMessage(const Database& database, Table table, const
   return message;
 }
 
+absl::StatusOr<v1::RunRecord> ReadRun(const Database& database, uint64_t run_id) {
+  return ReadMessage<v1::RunRecord>(database, Table::kRuns, RunKey(run_id), absl::StrCat("run ", run_id));
+}
+
+absl::StatusOr<v1::RoundRecord> ReadRound(const Database& database, uint64_t run_id, uint32_t round) {
+  return ReadMessage<v1::RoundRecord>(database, Table::kRounds, RoundKey(run_id, round),
+                                      absl::StrCat("round ", round, " in run ", run_id));
+}
+
+absl::StatusOr<std::string> ReadPrompt(const Database& database, uint64_t run_id, v1::Purpose purpose,
+                                       uint32_t prompt_id) {
+  const PromptList list = purpose == v1::PURPOSE_EVALUATION ? PromptList::kEvaluation : PromptList::kTrain;
+  RSIDIFF_ASSIGN_OR_RETURN(
+      const v1::PromptRecord prompt,
+      ReadMessage<v1::PromptRecord>(database, Table::kPrompts, PromptKey(run_id, list, prompt_id),
+                                    absl::StrCat("prompt ", prompt_id, " in run ", run_id)));
+  return prompt.text();
+}
+
+std::string SampleId(uint64_t run_id, uint32_t round, v1::Purpose purpose, uint32_t index) {
+  return absl::StrCat(run_id, "/", round, purpose == v1::PURPOSE_EVALUATION ? "/eval/" : "/", index);
+}
+
+// An evaluation is drawn with its own round's weights, training samples with those of the round before.
+absl::StatusOr<std::string> SamplingCheckpoint(const Database& database, uint64_t run_id, uint32_t round,
+                                               v1::Purpose purpose) {
+  if (purpose == v1::PURPOSE_TRAINING && round == 0) return std::string();
+  const uint32_t drawn_with = purpose == v1::PURPOSE_EVALUATION ? round : round - 1;
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord record, ReadRound(database, run_id, drawn_with));
+  return record.checkpoint();
+}
+
 // The run that has the round's samples: a fork shows its parent's rounds, which are older than itself.
 absl::StatusOr<uint64_t> Holder(const Database& database, uint64_t run_id, uint32_t round) {
-  std::string run_name = absl::StrCat("run ", run_id);
-  RSIDIFF_ASSIGN_OR_RETURN(v1::RunRecord run,
-                           ReadMessage<v1::RunRecord>(database, Table::kRuns, RunKey(run_id), run_name));
-  RSIDIFF_ASSIGN_OR_RETURN(v1::RoundRecord record,
-                           ReadMessage<v1::RoundRecord>(database, Table::kRounds, RoundKey(run_id, round),
-                                                        absl::StrCat("round ", round, " in ", run_name)));
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord run, ReadRun(database, run_id));
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord record, ReadRound(database, run_id, round));
   bool inherited =
       run.forked_from() != 0 && run.forked_from() < run_id && record.started_us() < run.submitted_us();
   return inherited ? Holder(database, run.forked_from(), round) : run_id;
@@ -50,7 +79,7 @@ absl::StatusOr<SampleReader> SampleReader::Open(const Database* database,
 }
 
 SampleReader::SampleReader(const Database* database, const v1::ListSamplesRequest& request)
-    : database_(database), request_(request) {
+    : database_(database), request_(request), asked_run_id_(request.run_id()) {
   if (request_.purpose() == v1::PURPOSE_UNSPECIFIED) request_.set_purpose(v1::PURPOSE_TRAINING);
 }
 
@@ -65,6 +94,7 @@ absl::StatusOr<v1::ListSamplesResponse> SampleReader::Next() {
       next_index_ = sample.index() + 1;
       if (request_.selected_only() && !sample.selected()) continue;
       RSIDIFF_ASSIGN_OR_RETURN(*sample.mutable_prompt(), Prompt(sample.prompt_id()));
+      sample.set_id(SampleId(asked_run_id_, request_.round(), request_.purpose(), sample.index()));
       *page.add_samples() = std::move(sample);
     }
   }
@@ -74,13 +104,52 @@ absl::StatusOr<v1::ListSamplesResponse> SampleReader::Next() {
 absl::StatusOr<std::string> SampleReader::Prompt(uint32_t prompt_id) {
   auto found = prompts_.find(prompt_id);
   if (found != prompts_.end()) return found->second;
-  PromptList list =
-      request_.purpose() == v1::PURPOSE_EVALUATION ? PromptList::kEvaluation : PromptList::kTrain;
-  RSIDIFF_ASSIGN_OR_RETURN(v1::PromptRecord prompt,
-                           ReadMessage<v1::PromptRecord>(
-                               *database_, Table::kPrompts, PromptKey(request_.run_id(), list, prompt_id),
-                               absl::StrCat("prompt ", prompt_id, " in run ", request_.run_id())));
-  return prompts_.emplace(prompt_id, prompt.text()).first->second;
+  RSIDIFF_ASSIGN_OR_RETURN(std::string text,
+                           ReadPrompt(*database_, request_.run_id(), request_.purpose(), prompt_id));
+  return prompts_.emplace(prompt_id, std::move(text)).first->second;
+}
+
+absl::StatusOr<v1::GetSampleResponse> GetSample(const Database& database,
+                                                const v1::GetSampleRequest& request) {
+  const v1::Purpose purpose =
+      request.purpose() == v1::PURPOSE_EVALUATION ? v1::PURPOSE_EVALUATION : v1::PURPOSE_TRAINING;
+  RSIDIFF_ASSIGN_OR_RETURN(const uint64_t run_id, Holder(database, request.run_id(), request.round()));
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord run, ReadRun(database, run_id));
+  RSIDIFF_ASSIGN_OR_RETURN(const std::string checkpoint,
+                           SamplingCheckpoint(database, run_id, request.round(), purpose));
+  v1::GetSampleResponse response;
+  v1::Grant& task = *response.mutable_task();
+  *task.mutable_payload() = RunPayload(run, checkpoint);
+  v1::GenerateWork& work = *task.mutable_payload()->mutable_generate();
+  work = GenerateSettings(run.spec(), purpose);
+  const uint32_t chunk = request.index() / work.chunk();
+  task.mutable_task()->set_run_id(run_id);
+  task.mutable_task()->set_round(request.round());
+  task.mutable_task()->set_kind(v1::TASK_KIND_GENERATE);
+  task.mutable_task()->set_purpose(purpose);
+  task.mutable_task()->set_index(chunk);
+
+  const uint32_t first = chunk * work.chunk();
+  RSIDIFF_ASSIGN_OR_RETURN(std::vector<v1::SampleRecord> samples,
+                           database.ReadSamples(run_id, request.round(), purpose, first, work.chunk()));
+  for (v1::SampleRecord& sample : samples) {
+    if (sample.index() - first >= work.chunk()) break;  // rows of a later chunk
+    RSIDIFF_ASSIGN_OR_RETURN(const std::string prompt,
+                             ReadPrompt(database, run_id, purpose, sample.prompt_id()));
+    v1::GenerateWork::Item& item = *work.add_items();
+    item.set_index(sample.index());
+    item.set_prompt(prompt);
+    item.set_seed(sample.seed());
+    if (sample.index() != request.index()) continue;
+    sample.set_prompt(prompt);
+    sample.set_id(SampleId(request.run_id(), request.round(), purpose, sample.index()));
+    *response.mutable_sample() = std::move(sample);
+  }
+  if (!response.has_sample() || response.sample().image().empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("no sample ", SampleId(request.run_id(), request.round(), purpose, request.index())));
+  }
+  return response;
 }
 
 absl::StatusOr<v1::ListEventsResponse> ListEvents(const Database& database,

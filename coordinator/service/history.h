@@ -29,8 +29,14 @@ class SampleReader {
       request_;  // run_id is the run that holds the rows: a fork's parent has the early ones
   uint32_t next_index_ = 0;
   bool ended_ = false;
+  const uint64_t asked_run_id_;
   std::map<uint32_t, std::string> prompts_;  // keyed by prompt_id; those seen so far
 };
+
+/// One sample and the GENERATE task of its chunk, made up again from what is stored of run, round and
+/// samples. Blocks on the disk. NOT_FOUND names what is not there.
+absl::StatusOr<v1::GetSampleResponse> GetSample(const Database& database,
+                                                const v1::GetSampleRequest& request);
 
 /// Stored events after `request.after`, oldest first; limit 0 stands for 1'000. INVALID_ARGUMENT: the
 /// limit exceeds 1'000.

@@ -124,7 +124,6 @@ absl::Status Core::Impl::FinishTask(Task& task, const v1::CompleteRequest& reque
 void Core::Impl::ApplyGenerate(Run& run, Round& round, const TaskId& task, const v1::GenerateResult& result,
                                const std::string& worker) {
   std::vector<PlannedSample> plan = ChunkSamples(run, task);
-  auto maker = workers_.find(worker);
   for (uint32_t row = 0; row < plan.size(); ++row) {
     v1::SampleRecord& sample = round.samples[task.purpose][plan[row].index];
     sample.set_index(plan[row].index);
@@ -135,7 +134,7 @@ void Core::Impl::ApplyGenerate(Run& run, Round& round, const TaskId& task, const
     sample.set_latents(result.latents());
     sample.set_row(row);
     sample.set_worker(worker);
-    if (maker != workers_.end()) sample.set_environment(maker->second.record.capabilities().environment());
+    sample.set_environment(result.environment());
     Put(Table::kSamples, SampleKey(task.run_id, task.round, task.purpose, sample.index()), sample);
   }
   statistics_.samples_generated[task.purpose] += plan.size();

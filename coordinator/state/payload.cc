@@ -12,21 +12,13 @@ const std::string& PromptText(const Run& run, v1::Purpose purpose, uint32_t id) 
 }
 
 v1::GenerateWork Generate(const Run& run, const TaskId& task) {
-  const v1::RunSpec& spec = run.record.spec();
-  v1::GenerateWork work;
+  v1::GenerateWork work = GenerateSettings(run.record.spec(), task.purpose);
   for (const PlannedSample& sample : ChunkSamples(run, task)) {
     auto* item = work.add_items();
     item->set_index(sample.index);
     item->set_prompt(PromptText(run, task.purpose, sample.prompt_id));
     item->set_seed(sample.seed);
   }
-  bool evaluation = task.purpose == v1::PURPOSE_EVALUATION;
-  work.set_chunk(std::max<uint32_t>(spec.sampling().chunk(), 1));
-  work.set_steps(evaluation && spec.evaluation().has_steps() ? spec.evaluation().steps()
-                                                             : spec.sampling().steps());
-  work.set_guidance_scale(evaluation && spec.evaluation().has_guidance_scale()
-                              ? spec.evaluation().guidance_scale()
-                              : spec.sampling().guidance_scale());
   return work;
 }
 
@@ -96,12 +88,29 @@ std::vector<uint32_t> WeightBlock(const Run& run, const TaskId& task) {
   return {selected.begin() + block.begin, selected.begin() + block.end};
 }
 
-v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
+v1::GenerateWork GenerateSettings(const v1::RunSpec& spec, v1::Purpose purpose) {
+  const bool evaluation = purpose == v1::PURPOSE_EVALUATION;
+  v1::GenerateWork work;
+  work.set_chunk(std::max<uint32_t>(spec.sampling().chunk(), 1));
+  work.set_steps(evaluation && spec.evaluation().has_steps() ? spec.evaluation().steps()
+                                                             : spec.sampling().steps());
+  work.set_guidance_scale(evaluation && spec.evaluation().has_guidance_scale()
+                              ? spec.evaluation().guidance_scale()
+                              : spec.sampling().guidance_scale());
+  return work;
+}
+
+v1::TaskPayload RunPayload(const v1::RunRecord& run, const std::string& checkpoint) {
   v1::TaskPayload payload;
-  *payload.mutable_spec() = run.record.spec();
+  *payload.mutable_spec() = run.spec();
   payload.mutable_spec()->clear_prompts();
-  *payload.mutable_inputs() = run.record.inputs();
-  payload.set_checkpoint(Checkpoint(run, task));
+  *payload.mutable_inputs() = run.inputs();
+  payload.set_checkpoint(checkpoint);
+  return payload;
+}
+
+v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
+  v1::TaskPayload payload = RunPayload(run.record, Checkpoint(run, task));
   switch (task.kind) {
     case v1::TASK_KIND_GENERATE:
       *payload.mutable_generate() = Generate(run, task);

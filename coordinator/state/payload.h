@@ -9,6 +9,12 @@ namespace rsidiff::coordinator {
 /// time: the same records give the same payload.
 v1::TaskPayload MakePayload(const Run& run, const TaskId& task);
 
+/// What every task's payload of `run` begins with.
+v1::TaskPayload RunPayload(const v1::RunRecord& run, const std::string& checkpoint);
+
+/// Batch shape, steps and guidance of the samples drawn for `purpose`; no items.
+v1::GenerateWork GenerateSettings(const v1::RunSpec& spec, v1::Purpose purpose);
+
 /// The planned samples of GENERATE or SCORE task `task`.
 std::vector<PlannedSample> ChunkSamples(const Run& run, const TaskId& task);
 

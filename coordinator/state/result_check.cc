@@ -10,6 +10,8 @@
 namespace rsidiff::coordinator {
 namespace {
 
+constexpr size_t kLongestEnvironment = 500;
+
 absl::Status Digest(absl::string_view field, const std::string& digest) {
   if (IsDigest(digest)) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -29,6 +31,10 @@ absl::Status Finite(absl::string_view field, double value) {
 absl::Status Check(const v1::GenerateWork& work, const v1::GenerateResult& result) {
   RSIDIFF_RETURN_IF_ERROR(Count("images", result.images_size(), work.items_size()));
   for (const std::string& image : result.images()) RSIDIFF_RETURN_IF_ERROR(Digest("image", image));
+  if (result.environment().size() > kLongestEnvironment) {
+    return absl::InvalidArgumentError(absl::StrCat("result's environment has more than ", kLongestEnvironment,
+                                                   " characters: ", result.environment().size()));
+  }
   return Digest("latents", result.latents());
 }
 

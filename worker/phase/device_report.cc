@@ -5,6 +5,10 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #endif
 
+#include "absl/strings/str_cat.h"
+#include "common/image/png.h"
+#include "worker/tensor/device.h"
+
 namespace rsidiff::worker {
 
 DeviceReport DescribeDevice(c10::Device device) {
@@ -18,6 +22,11 @@ DeviceReport DescribeDevice(c10::Device device) {
   }
 #endif
   return report;
+}
+
+std::string PictureEnvironment(c10::Device device) {
+  const std::string other = device.is_cpu() ? "" : absl::StrCat(DescribeDevice(device).name, " on ");
+  return absl::StrCat(other, EnvironmentDescription(), "; rsidiff ", RSIDIFF_VERSION, ", ", PngLibraries());
 }
 
 uint64_t DeviceMemoryInUse(c10::Device device) {

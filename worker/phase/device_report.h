@@ -15,6 +15,10 @@ struct DeviceReport {
 };
 DeviceReport DescribeDevice(c10::Device device);
 
+/// What the bits of a picture drawn now on `device` depend on beside its task: the device where it is not the
+/// CPU, EnvironmentDescription(), this program's version and the libraries that write PNG files.
+std::string PictureEnvironment(c10::Device device);
+
 /// Bytes that this process holds on the device; 0 for the CPU. Any thread.
 uint64_t DeviceMemoryInUse(c10::Device device);
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/image/png.h"
+#include "worker/phase/device_report.h"
 #include "worker/phase/spec_settings.h"
 #include "worker/tensor/safetensors.h"
 
@@ -60,6 +61,7 @@ absl::StatusOr<v1::GenerateResult> Generate(const v1::Grant& grant, PhaseContext
   RSIDIFF_ASSIGN_OR_RETURN(StableDiffusionPipeline * pipeline, context.models.Pipeline(grant.payload()));
   RSIDIFF_ASSIGN_OR_RETURN(GenerateOutput output, pipeline->Generate(MakeRequest(grant.payload(), control)));
   v1::GenerateResult result;
+  result.set_environment(PictureEnvironment(context.device));
   for (int i = 0; i < work.items_size(); ++i) {
     RSIDIFF_ASSIGN_OR_RETURN(std::string png, EncodePng(output.images[i], TextOf(grant, work.items(i))));
     RSIDIFF_ASSIGN_OR_RETURN(std::string digest, context.store.Put(png));

@@ -7,6 +7,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <torch/version.h>
 
 #include "absl/strings/match.h"
@@ -88,8 +89,8 @@ void ConfigureProcess(int threads) {
 }
 
 std::string EnvironmentDescription() {
-  return absl::StrCat(ProcessorModel(), "; torch ", TORCH_VERSION, "; ", at::get_num_threads(),
-                      at::get_num_threads() == 1 ? " thread" : " threads");
+  return absl::StrCat(ProcessorModel(), ", ", at::get_cpu_capability(), "; torch ", TORCH_VERSION, "; ",
+                      at::get_num_threads(), at::get_num_threads() == 1 ? " thread" : " threads");
 }
 
 }  // namespace rsidiff::worker

@@ -32,8 +32,8 @@ std::string PrecisionName(c10::ScalarType dtype);
 /// TF32.
 void ConfigureProcess(int threads);
 
-/// One line for records: processor model, torch version, thread count. Equal bits are promised only between
-/// equal descriptions.
+/// One line for records: processor model, vector extension in use, torch version, this thread's number of
+/// threads. On the CPU equal bits are promised only between equal descriptions.
 std::string EnvironmentDescription();
 
 }  // namespace rsidiff::worker

@@ -127,6 +127,18 @@ grpc::Status FakeCoordinator::ListSamples(grpc::ServerContext*, const v1::ListSa
   return grpc::Status::OK;
 }
 
+grpc::Status FakeCoordinator::GetSample(grpc::ServerContext*, const v1::GetSampleRequest* request,
+                                        v1::GetSampleResponse* response) {
+  absl::MutexLock lock(&mutex);
+  const std::pair<uint32_t, v1::Purpose> key = {request->round(), request->purpose()};
+  if (request->index() >= samples[key].size()) {
+    return {grpc::StatusCode::NOT_FOUND, absl::StrCat("no sample ", request->index())};
+  }
+  *response->mutable_sample() = samples[key][request->index()];
+  *response->mutable_task() = tasks[key];
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                                           v1::ListWorkersResponse* response) {
   absl::MutexLock lock(&mutex);

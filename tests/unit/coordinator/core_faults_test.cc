@@ -285,6 +285,7 @@ TEST_F(CoreFaultsTest, DrainDeadlineTakesTheTaskBack) {
   uint64_t incarnation = harness_.Register("w");
   std::vector<v1::Grant> held = harness_.Lease("w", incarnation);
   harness_.Ok<v1::DrainWorkerResponse>(Drain(10));
+  harness_.Ok<v1::DrainWorkerResponse>(Drain(0));  // a SIGTERM meanwhile does not lift the deadline
   PassBeating(absl::Seconds(10), "w", incarnation, held);
   EXPECT_EQ(FindWorker("w").state(), v1::WORKER_STATE_DRAINED);
   EXPECT_EQ(harness_.Heartbeat("w", incarnation, held).dropped_tokens_size(), 1);

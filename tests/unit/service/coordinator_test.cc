@@ -57,6 +57,13 @@ class CoordinatorTest : public TemporaryCoordinator {
     return {std::move(samples), reader->Finish()};
   }
 
+  std::pair<v1::GetSampleResponse, grpc::Status> Sample(const v1::GetSampleRequest& request) const {
+    grpc::ClientContext context;
+    v1::GetSampleResponse response;
+    const grpc::Status status = Control()->GetSample(&context, request, &response);
+    return {std::move(response), status};
+  }
+
   void FinishRun(uint64_t run_id) const {
     FakeWorker worker(Channel(), {"w", "127.0.0.1:9", 0});
     ASSERT_TRUE(worker.Register().ok());
@@ -128,6 +135,59 @@ TEST_F(CoordinatorTest, ForkShowsItsParentsRounds) {
   request.set_run_id(forked.run_id());
   request.set_round(1);
   EXPECT_EQ(Samples(request).first.size(), kSmallRunTrainingSamples);
+}
+
+TEST_F(CoordinatorTest, SampleComesWithTheTaskThatDrewIt) {
+  const uint64_t parent = Submit(SmallRun("submit", 2));
+  FinishRun(parent);
+  Restart();
+  v1::ListSamplesRequest list;
+  list.set_run_id(parent);
+  list.set_round(2);
+  const std::vector<v1::SampleRecord> all = Samples(list).first;
+  ASSERT_EQ(all.size(), kSmallRunTrainingSamples);
+  v1::GetSampleRequest request;
+  request.set_run_id(parent);
+  request.set_round(2);
+  request.set_index(3);
+  const auto [found, status] = Sample(request);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(found.sample().SerializeAsString(), all[3].SerializeAsString());
+  EXPECT_EQ(found.sample().id(), absl::StrCat(parent, "/2/3"));
+  // What a worker makes of the task is what the record says: the task is the one that drew the sample.
+  ASSERT_EQ(found.task().payload().generate().items_size(), 2);  // the chunk
+  EXPECT_EQ(found.task().payload().generate().items(1).index(), 3u);
+  EXPECT_EQ(FakeResult(found.task().payload()).generate().images(1), all[3].image());
+  EXPECT_EQ(FakeResult(found.task().payload()).generate().latents(), all[3].latents());
+}
+
+TEST_F(CoordinatorTest, SampleOfAForkOrAnEvaluationIsFoundToo) {
+  const uint64_t parent = Submit(SmallRun("submit", 2));
+  FinishRun(parent);
+  v1::ForkRunRequest fork;
+  fork.set_request_id("fork");
+  fork.set_run_id(parent);
+  fork.set_from_round(1);
+  fork.set_rounds(2);
+  v1::SubmitRunResponse forked;
+  grpc::ClientContext context;
+  ASSERT_TRUE(Control()->ForkRun(&context, fork, &forked).ok());
+  v1::GetSampleRequest request;
+  request.set_run_id(forked.run_id());
+  request.set_round(1);
+  request.set_purpose(v1::PURPOSE_EVALUATION);
+  request.set_index(1);
+  const auto [found, status] = Sample(request);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(found.sample().id(), absl::StrCat(forked.run_id(), "/1/eval/1"));
+  EXPECT_EQ(found.task().task().run_id(), parent);
+  EXPECT_EQ(FakeResult(found.task().payload()).generate().images(1), found.sample().image());
+  for (uint32_t index : {2u, 100u, UINT32_MAX}) {
+    request.set_index(index);
+    EXPECT_EQ(Sample(request).second.error_code(), grpc::StatusCode::NOT_FOUND) << index;
+  }
+  request.set_round(7);
+  EXPECT_EQ(Sample(request).second.error_message(), absl::StrCat("no round 7 in run ", forked.run_id()));
 }
 
 TEST_F(CoordinatorTest, EventsComeInOrderAndInPages) {
