@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/base/fault_point.h"
 #include "common/base/status_macros.h"
 
 namespace rsidiff::coordinator {
@@ -17,7 +18,9 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Start(std::unique_ptr<Core> 
   for (const std::string& artifact : recovery.artifacts) {
     RSIDIFF_RETURN_IF_ERROR(options.artifacts->Put(artifact).status());
   }
+  FaultPoint("recovery.loaded");
   RSIDIFF_RETURN_IF_ERROR(options.write(recovery.rows, Durability::kPowerLoss));
+  FaultPoint("recovery.written");
   auto loop = absl::WrapUnique(new CoreLoop(std::move(core), std::move(options)));
   CommitOptions commit;
   commit.artifacts = loop->options_.artifacts;
@@ -37,20 +40,33 @@ CoreLoop::~CoreLoop() {
   Stop();
 }
 
-void CoreLoop::Call(PendingCall call) {
+uint64_t CoreLoop::Call(PendingCall call) {
   absl::Status refusal;
+  uint64_t id;
   {
     absl::MutexLock lock(&mutex_);
+    id = next_id_++;
     refusal = refusal_;
     if (refusal.ok() && queue_.size() >= options_.max_queue) {
       refusal = absl::ResourceExhaustedError("the coordinator is overloaded");
     }
     if (refusal.ok()) {
-      queue_.push_back(std::move(call));
-      return;
+      queue_.push_back({id, std::move(call)});
+      return id;
     }
   }
   call.done(refusal);
+  return id;
+}
+
+void CoreLoop::Cancel(uint64_t id) {
+  absl::MutexLock lock(&mutex_);
+  // Without room the grants go back when their leases expire.
+  if (!refusal_.ok() || queue_.size() >= options_.max_queue) return;
+  PendingCall call;
+  call.request = Cancelled{id};
+  call.done = [](const absl::StatusOr<Response>&) {};  // nobody waits for this one either
+  queue_.push_back({next_id_++, std::move(call)});
 }
 
 absl::StatusOr<Response> CoreLoop::CallAndWait(Request request, absl::Duration timeout) {
@@ -100,7 +116,7 @@ void CoreLoop::Stop() {
 
 void CoreLoop::Run() {
   while (true) {
-    std::deque<PendingCall> batch;
+    std::deque<QueuedCall> batch;
     {
       absl::Duration wait = std::max(absl::ZeroDuration(), core_->NextTimer() - options_.now());
       absl::MutexLock lock(&mutex_);
@@ -108,33 +124,35 @@ void CoreLoop::Run() {
       if (stopping_ && queue_.empty()) return;
       batch.swap(queue_);
     }
-    for (PendingCall& call : batch) Step(std::move(call));
+    for (QueuedCall& queued : batch) Step(std::move(queued));
     if (core_->NextTimer() <= options_.now()) Tick();
     absl::MutexLock lock(&mutex_);
     statistics_ = core_->statistics();
   }
 }
 
-void CoreLoop::Step(PendingCall call) {
+void CoreLoop::Step(QueuedCall queued) {
+  PendingCall& call = queued.call;
   if (call.abandoned && call.abandoned()) {
     call.done(absl::CancelledError("the caller has gone"));
     return;
   }
-  uint64_t id = next_id_++;
+  const auto* cancelled = std::get_if<Cancelled>(&call.request);
+  if (cancelled != nullptr) Release({{cancelled->id, absl::CancelledError("the caller has gone")}});
   absl::Status failure;
   {
     absl::MutexLock lock(&mutex_);
     if (failed_) {
       failure = refusal_;
-    } else {
-      waiting_.emplace(id, std::move(call.done));
+    } else if (cancelled == nullptr) {
+      waiting_.emplace(queued.id, std::move(call.done));
     }
   }
   if (!failure.ok()) {
     call.done(failure);
     return;
   }
-  pipeline_->Submit(core_->Step(options_.now(), Event{id, std::move(call.request)}));
+  pipeline_->Submit(core_->Step(options_.now(), Event{queued.id, std::move(call.request)}));
 }
 
 void CoreLoop::Tick() {
@@ -172,7 +190,7 @@ void CoreLoop::Refuse(const absl::Status& status) {
   {
     absl::MutexLock lock(&mutex_);
     if (refusal_.ok()) refusal_ = status;
-    for (PendingCall& call : queue_) unanswered.push_back(std::move(call.done));
+    for (QueuedCall& queued : queue_) unanswered.push_back(std::move(queued.call.done));
     queue_.clear();
     for (auto& [id, done] : waiting_) unanswered.push_back(std::move(done));
     waiting_.clear();

@@ -49,8 +49,13 @@ class CoreLoop {
                                                          CoreLoopOptions options);
   ~CoreLoop();  // stops
 
-  /// Queues a call. RESOURCE_EXHAUSTED: the queue is full. UNAVAILABLE: stopping, or a write failed.
-  void Call(PendingCall call) ABSL_LOCKS_EXCLUDED(mutex_);
+  /// Queues a call and returns its number. RESOURCE_EXHAUSTED: the queue is full. UNAVAILABLE: stopping,
+  /// or a write failed.
+  uint64_t Call(PendingCall call) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  /// The answer to call `id` cannot arrive: what was granted to it goes back. If it waits still, it is
+  /// answered with CANCELLED.
+  void Cancel(uint64_t id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   /// Queues a call and waits for its answer; DEADLINE_EXCEEDED after `timeout`. Not from a gRPC thread.
   absl::StatusOr<Response> CallAndWait(Request request, absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -70,8 +75,13 @@ class CoreLoop {
  private:
   CoreLoop(std::unique_ptr<Core> core, CoreLoopOptions options);
 
+  struct QueuedCall {
+    uint64_t id = 0;
+    PendingCall call;
+  };
+
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
-  void Step(PendingCall call) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Step(QueuedCall queued) ABSL_LOCKS_EXCLUDED(mutex_);
   void Tick();
   void Release(std::vector<Reply> replies) ABSL_LOCKS_EXCLUDED(mutex_);
   void Fail(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -81,10 +91,10 @@ class CoreLoop {
 
   const CoreLoopOptions options_;
   std::unique_ptr<Core> core_;  // core thread only, once it runs
-  uint64_t next_id_ = 1;        // core thread only
 
   mutable absl::Mutex mutex_;
-  std::deque<PendingCall> queue_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::deque<QueuedCall> queue_ ABSL_GUARDED_BY(mutex_);
   // Keyed by Event.id; stepped and not answered yet.
   std::unordered_map<uint64_t, std::function<void(absl::StatusOr<Response>)>> waiting_
       ABSL_GUARDED_BY(mutex_);

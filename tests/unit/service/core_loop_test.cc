@@ -176,6 +176,27 @@ TEST_F(CoreLoopTest, LongPollEndsByItsTimer) {
   EXPECT_EQ(std::get<v1::LeaseResponse>(*leased).grants_size(), 0);
 }
 
+TEST_F(CoreLoopTest, CancelledLongPollIsAnsweredAtOnce) {
+  auto loop = *Start();
+  auto registered = loop->CallAndWait(RegisterOf("w"), kLong);
+  v1::LeaseRequest lease;
+  lease.set_request_id("lease");
+  lease.set_worker("w");
+  lease.set_incarnation(std::get<v1::RegisterResponse>(*registered).incarnation());
+  lease.set_max_tasks(1);
+  lease.set_wait_ms(20'000);
+  std::promise<absl::StatusOr<Response>> answer;
+  PendingCall call;
+  call.request = lease;
+  call.done = [&answer](absl::StatusOr<Response> response) { answer.set_value(std::move(response)); };
+  uint64_t id = loop->Call(std::move(call));
+  loop->Cancel(id);
+  EXPECT_TRUE(absl::IsCancelled(answer.get_future().get().status()));
+  loop->Cancel(id);  // of a call that is over
+  loop->Cancel(1'000'000);
+  EXPECT_TRUE(loop->CallAndWait(v1::ListWorkersRequest(), kLong).ok());
+}
+
 TEST_F(CoreLoopTest, StopAnswersLongPollsAndKeepsWhatWasCalled) {
   auto loop = *Start();
   auto registered = loop->CallAndWait(RegisterOf("w"), kLong);
