@@ -27,6 +27,7 @@ ExitCode Run(const rsidiff::worker::Invocation& invocation) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // writing past a size limit is an error to report, not a reason to die
   CLI::App app("Generates, scores and fine-tunes for rsidiff, alone or for a coordinator.", "rsidiff-worker");
   app.set_version_flag("--version", RSIDIFF_VERSION);
   app.require_subcommand(1);
@@ -35,6 +36,7 @@ int main(int argc, char** argv) {
   rsidiff::worker::AddGenerateCommand(app, invocation);
   rsidiff::worker::AddFinetuneCommand(app, invocation);
   rsidiff::worker::AddScoreCommand(app, invocation);
+  rsidiff::worker::AddReproduceCommand(app, invocation);
   rsidiff::worker::AddServeCommand(app, invocation);
   try {
     app.parse(argc, argv);

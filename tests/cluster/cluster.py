@@ -5,6 +5,7 @@ whatever still runs; a test that fails shows the processes' logs.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ class Cluster:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = Path(data or self.folder / "data")
+        self.lease_ttl = lease_ttl
         self.arguments = [*arguments, "--lease-ttl", lease_ttl]
         self.launcher = list(launcher)
         self.coordinator = None
@@ -64,12 +66,13 @@ class Cluster:
         self.address, self.http = addresses["grpc"], addresses["http"]
         wait_until(lambda: self.get("/readyz"), 30, "the coordinator's readiness")
 
-    def start_worker(self, name, *arguments):
+    def start_worker(self, name, *arguments, environment=None, launcher=()):
         worker = Process(
             name,
-            [BIN / "rsidiff-worker", "serve", "--coordinator", self.address, "--name", name, "--device", "cpu"]
-            + ["--cache", self.folder / "cache", *arguments],
+            [*launcher, BIN / "rsidiff-worker", "serve", "--coordinator", self.address, "--name", name]
+            + ["--device", "cpu", "--cache", self.folder / "cache", *arguments],
             self.folder / f"{name}.log",
+            environment,
         )
         self.workers[name] = worker
         return worker
@@ -91,13 +94,14 @@ class Cluster:
         """The samples of the coordinator's /metrics as {"name{labels}": value}."""
         return parse_metrics(self.get("/metrics") or "")
 
-    def run(self, *arguments, check=True):
+    def run(self, *arguments, check=True, environment=None):
         """Runs the command line; returns the finished process."""
         done = subprocess.run(
             [str(BIN / "rsidiff"), *map(str, arguments), "--coordinator", self.address],
             capture_output=True,
             text=True,
             timeout=120,
+            env={**os.environ, **(environment or {})},
         )
         assert not check or done.returncode == 0, f"rsidiff {arguments}: {done.stdout}{done.stderr}"
         return done

@@ -1,5 +1,6 @@
 """Self-evolution runs over real processes: what comes out, and that nothing is lost or changed by faults."""
 
+import hashlib
 import io
 import json
 import math
@@ -137,6 +138,36 @@ def test_the_exported_adapter_draws_the_recorded_picture_in_diffusers(reference,
     tuned = draw_with_diffusers(pipeline, sample)
     assert np.abs(tuned - recorded_picture(reference, sample)).max() <= 1
     assert np.abs(tuned - base).max() > 1
+
+
+def reproduce(cluster, sample, *arguments, **environment):
+    done = cluster.run("reproduce", sample, "--json", *arguments, check=False, environment=environment)
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.parametrize("name", ["tiny", "lora"])
+def test_samples_are_reproduced_bit_for_bit(reference, name, tmp_path):
+    run = getattr(reference, name)
+    of_base, tuned = reference.samples(run, 1)[7], reference.samples(run, 2)[11]
+    evaluation = reference.samples(run, 2, evaluation=True)[5]  # in the chunk that is filled up
+    for sample in (of_base, tuned, evaluation):
+        code, told, error = reproduce(reference, sample["id"], "--out", tmp_path / "again.png")
+        assert code == 0, (told, error)
+        assert told["same_picture"] and told["same_latents"] and told["same_environment"]
+        assert told["reproduced_sha256"] == sample["image"]
+        assert hashlib.sha256((tmp_path / "again.png").read_bytes()).hexdigest() == sample["image"]
+    assert evaluation["id"] == f"{run}/2/eval/5"
+    assert "1 thread;" in of_base["environment"] and "torch 2.11.0" in of_base["environment"]
+
+
+def test_another_environment_is_told_with_the_pixels_distance(reference):
+    sample = reference.samples(reference.tiny, 2)[0]
+    code, told, _ = reproduce(reference, sample["id"], "--tolerance", 2, ATEN_CPU_CAPABILITY="default")
+    assert not told["same_environment"] and "DEFAULT" in told["environment"]
+    assert told["recorded_environment"] == sample["environment"]
+    assert told["largest_difference"] <= 2 and code == 0
+    artifacts = reference.data / "artifacts"
+    assert not (artifacts / told["reproduced_sha256"][:2] / told["reproduced_sha256"]).exists() or told["same_picture"]
 
 
 def test_one_worker_that_streams_every_artifact_draws_the_same(reference, tmp_path):

@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 #include "common/base/backoff.h"
 #include "common/base/digest.h"
+#include "common/base/fault_point.h"
 #include "common/telemetry/log.h"
 #include "worker/agent/running_task.h"
 
@@ -106,7 +107,7 @@ void Agent::OnSessionChange(const Session::State& state) {
   absl::MutexLock lock(&mutex_);
   if (state.registrations > session_state_.registrations) metrics_.CountRegistration();
   session_state_ = state;
-  if (deadline_passed && current_ != nullptr && !stop_.HasBeenNotified()) stop_.Notify();
+  if (deadline_passed && !stop_.HasBeenNotified()) stop_.Notify();
 }
 
 bool Agent::Leaving() const {
@@ -207,6 +208,7 @@ std::shared_ptr<Lease> Agent::NextLease() {
 }
 
 void Agent::Execute(const std::shared_ptr<Lease>& lease) {
+  FaultPoint(absl::StrCat("begin-", TaskKindName(lease->kind())));
   metrics_.BeginTask(lease->kind());
   RunningTask task(lease, {options_.name, client_, session_, metrics_, stop_,
                            // Lets the poll thread look at the progress: conditions are tried at unlock.
@@ -214,6 +216,7 @@ void Agent::Execute(const std::shared_ptr<Lease>& lease) {
   absl::Time begun = absl::Now();
   absl::StatusOr<v1::TaskResult> result = runner_.Run(lease->grant(), task);
   double seconds = absl::ToDoubleSeconds(absl::Now() - begun);
+  FaultPoint(absl::StrCat("computed-", TaskKindName(lease->kind())));
   metrics_.EndTask();
   {
     absl::MutexLock lock(&mutex_);

@@ -19,6 +19,7 @@ struct Invocation {
 void AddGenerateCommand(CLI::App& app, Invocation& invocation);
 void AddFinetuneCommand(CLI::App& app, Invocation& invocation);
 void AddScoreCommand(CLI::App& app, Invocation& invocation);
+void AddReproduceCommand(CLI::App& app, Invocation& invocation);
 void AddServeCommand(CLI::App& app, Invocation& invocation);
 
 }  // namespace rsidiff::worker
