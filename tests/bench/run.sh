@@ -20,5 +20,11 @@ echo "== fine-tuning step against PyTorch"
 "$python" tests/bench/train/train_step_bench.py --model mid
 echo "== scoring against transformers"
 "$python" tests/bench/score/score_throughput.py
+echo "== regroup of a training"
+"$python" tests/bench/regroup/regroup_bench.py
+echo "== loading against diffusers"
+"$python" tests/bench/load/load_memory.py --worker "$RSIDIFF_BIN/rsidiff-worker"
+echo "== filtering a million prompts"
+"$python" tests/bench/prompts/filter_million.py "$RSIDIFF_BIN/rsidiff"
 echo "== busy share of two workers"
 "$python" tests/bench/busy_share.py "$RSIDIFF_BIN"

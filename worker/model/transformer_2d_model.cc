@@ -1,8 +1,8 @@
 #include "worker/model/transformer_2d_model.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/gelu.h>
+
+#include "worker/model/geglu.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -10,12 +10,6 @@ namespace {
 constexpr double kLayerNormEps = 1e-5;
 constexpr double kGroupNormEps = 1e-6;
 constexpr int64_t kFeedForwardFactor = 4;
-
-// value · gelu(gate) over the halves of the last dimension (Shazeer, arXiv 2002.05202).
-at::Tensor Geglu(const at::Tensor& x) {
-  std::vector<at::Tensor> halves = x.chunk(2, -1);
-  return halves[0] * at::gelu(halves[1]);
-}
 
 }  // namespace
 
@@ -32,10 +26,11 @@ BasicTransformerBlock::BasicTransformerBlock(const ParameterScope& scope, const 
       ff_out(scope.Sub("ff.net", 2), kFeedForwardFactor * shape.dim, shape.dim, Bias::kYes) {}
 
 at::Tensor BasicTransformerBlock::operator()(at::Tensor x, const CrossAttentionInput& input) const {
+  // A linear layer's result is ours alone and its backward does not need it, so the sums go there.
   at::Tensor normed = norm1(x);
-  x = x + (first == FirstAttention::kCross ? attn1.Cross(normed, input) : attn1.Self(normed));
-  x = x + attn2.Cross(norm2(x), input);
-  return x + ff_out(Geglu(ff_in(norm3(x))));
+  x = (first == FirstAttention::kCross ? attn1.Cross(normed, input) : attn1.Self(normed)).add_(x);
+  x = attn2.Cross(norm2(x), input).add_(x);
+  return ff_out(Geglu(ff_in, norm3(x))).add_(x);
 }
 
 Transformer2DModel::Transformer2DModel(const ParameterScope& scope, const Shape& shape)
@@ -55,9 +50,10 @@ Transformer2DModel::Transformer2DModel(const ParameterScope& scope, const Shape&
 
 at::Tensor Transformer2DModel::operator()(const at::Tensor& x, const CrossAttentionInput& input) const {
   int64_t batch = x.size(0), height = x.size(2), width = x.size(3);
-  auto to_tokens = [](const at::Tensor& map) { return map.flatten(2).transpose(1, 2); };
+  // Both contiguous: strides of the other layout would spread to every layer behind.
+  auto to_tokens = [](const at::Tensor& map) { return map.flatten(2).transpose(1, 2).contiguous(); };
   auto to_map = [&](const at::Tensor& tokens) {
-    return tokens.transpose(1, 2).reshape({batch, tokens.size(2), height, width});
+    return tokens.transpose(1, 2).contiguous().view({batch, tokens.size(2), height, width});
   };
   at::Tensor hidden = norm(x);
   hidden = linear_in.has_value() ? (*linear_in)(to_tokens(hidden)) : to_tokens((*conv_in)(hidden));

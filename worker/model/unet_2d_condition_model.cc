@@ -161,7 +161,8 @@ at::Tensor UNet2DConditionModel::Run(const at::Tensor& sample, const at::Tensor&
   at::Tensor x = sample.to(options_.device, options_.dtype);
   if (config_.center_input_sample) x = 2 * x - 1;
   TimestepSinusoids sinusoids{config_.block_out_channels[0], config_.flip_sin_to_cos, config_.freq_shift};
-  at::Tensor time = sinusoids(timesteps.to(options_.device).expand({x.size(0)})).to(options_.dtype);
+  // One timestep for all samples stays one row, which the resnet blocks broadcast.
+  at::Tensor time = sinusoids(timesteps.to(options_.device)).to(options_.dtype);
   UNetConditioning conditioning{SiluConsuming(modules.time_embedding(time)),
                                 {encoder_hidden_states.to(options_.device, options_.dtype), cache}};
   x = modules.conv_in(x);
