@@ -13,6 +13,8 @@
 #endif
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/base/status_macros.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -107,7 +109,31 @@ int ProcessGroup::world() const {
   return state_->options.world;
 }
 
+// How far a group under formation has come.
+struct ProcessGroup::Forming {
+  absl::Notification ended;
+  absl::StatusOr<std::unique_ptr<State>> state;
+};
+
 absl::StatusOr<std::unique_ptr<ProcessGroup>> ProcessGroup::Join(const ProcessGroupOptions& options) {
+  // A store whose process stands still takes the connection and never answers, and c10d's client has no limit
+  // for that. So the formation has a thread, which is left behind when it takes too long: it ends, and closes
+  // what it opened, when the store's process goes on or dies.
+  auto forming = std::make_shared<Forming>();
+  std::thread([forming, options] {
+    forming->state = Form(options);
+    forming->ended.Notify();
+  }).detach();
+  if (!forming->ended.WaitForNotificationWithTimeout(options.timeout)) {
+    return absl::UnavailableError(absl::StrCat("training group ", options.prefix,
+                                               " was not formed in time: its store at ", options.store_host,
+                                               ":", options.store_port, " or a member does not answer"));
+  }
+  RSIDIFF_RETURN_IF_ERROR(forming->state.status());
+  return std::unique_ptr<ProcessGroup>(new ProcessGroup(*std::move(forming->state)));
+}
+
+absl::StatusOr<std::unique_ptr<ProcessGroup::State>> ProcessGroup::Form(const ProcessGroupOptions& options) {
   c10d::TCPStoreOptions store_options;
   store_options.port = static_cast<uint16_t>(options.store_port);
   store_options.waitWorkers = false;
@@ -126,7 +152,7 @@ absl::StatusOr<std::unique_ptr<ProcessGroup>> ProcessGroup::Join(const ProcessGr
     } else {
       state->backend = MakeGloo(store, options);
     }
-    return std::unique_ptr<ProcessGroup>(new ProcessGroup(std::move(state)));
+    return state;
   } catch (const std::exception& error) {
     return PeerError(absl::StrCat("cannot join training group ", options.prefix, " at ", options.store_host,
                                   ":", options.store_port, " as rank ", options.rank),

@@ -46,6 +46,8 @@ struct ProcessGroupOptions {
 /// Collective operations of a fixed set of processes: Gloo for CPU tensors, NCCL for CUDA tensors (one
 /// process a GPU). All members call the same operations in the same order.
 ///
+/// The process has to ignore SIGPIPE: a member that stood still writes to peers that have left.
+///
 /// After an error (UNAVAILABLE: a peer is gone or did not answer in time) the group is unusable: destroy it
 /// and join another one. One thread at a time.
 class ProcessGroup {
@@ -60,7 +62,7 @@ class ProcessGroup {
     std::shared_ptr<void> work_;
   };
 
-  /// Blocks until all members joined.
+  /// Blocks until all members joined, the timeout at most, whatever state the store's process is in.
   static absl::StatusOr<std::unique_ptr<ProcessGroup>> Join(const ProcessGroupOptions& options);
   /// Waits until no operation touches a tensor any more.
   ~ProcessGroup();
@@ -78,6 +80,8 @@ class ProcessGroup {
 
  private:
   struct State;
+  struct Forming;
+  static absl::StatusOr<std::unique_ptr<State>> Form(const ProcessGroupOptions& options);
   explicit ProcessGroup(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -108,7 +108,8 @@ def check_that_the_stopped_one_is_left_behind(fleet, victim):
     asked = fleet.joins[victim]
     generations = {generation for generation, _, _ in fleet.steps(victim)}
     fleet.processes[victim].send_signal(signal.SIGCONT)
-    fleet.await_file(f"join.{victim}.{asked + 1}")
+    asks = fleet.folder / f"join.{victim}.{asked + 1}"
+    fleet.await_true("the woken member's join", lambda: asks.exists() or fleet.processes[victim].poll() is not None)
     later = [step for generation, step, _ in fleet.steps(victim) if generation not in generations]
     assert not later
     assert fleet.processes[victim].poll() is None  # it waits for a generation that never comes

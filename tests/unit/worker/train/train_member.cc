@@ -5,6 +5,9 @@
 // ("end step fingerprint") beside NAME.safetensors. It waits at gate S until go.S exists, asks to regroup
 // when regroup.G exists, and leaves for good at the first regroup from step S on when told so. Rank 0 writes
 // checkpoint.STEP.safetensors. Where it dies or stops is RSIDIFF_FAULT's to say (common/base/fault_point.h).
+#include <unistd.h>
+
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -13,8 +16,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -139,6 +140,7 @@ int Main(const Arguments& arguments) {
 }  // namespace rsidiff::worker
 
 int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // as rsidiff-worker does
   rsidiff::worker::Arguments arguments;
   if (argc < 4) return 2;
   arguments.folder = argv[1];
