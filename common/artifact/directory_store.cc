@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/artifact/artifact_writer.h"
 #include "common/base/digest.h"
+#include "common/base/fault_point.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 
@@ -94,7 +95,9 @@ absl::Status DirectoryStore::Adopt(const fs::path& temporary, absl::string_view 
   }
   fs::path path = PathOf(expected);
   absl::Status status = CreateFolders(path.parent_path());
+  FaultPoint("artifact.received");
   if (status.ok()) status = CommitFile(temporary, path);
+  FaultPoint("artifact.named");
   if (!status.ok()) unlink(temporary.c_str());
   return status;
 }

@@ -15,12 +15,14 @@
 #include "common/base/status_macros.h"
 #include "common/config/nearest_name.h"
 #include "rsidiff/v1/artifact.grpc.pb.h"
+#include "rsidiff/v1/backup.grpc.pb.h"
 #include "rsidiff/v1/coordinator.grpc.pb.h"
 
 namespace rsidiff::coordinator {
 namespace {
 
 constexpr absl::Duration kCallDeadline = absl::Seconds(60);
+constexpr absl::Duration kBackupDeadline = absl::Hours(1);
 constexpr absl::Duration kFirstDelay = absl::Milliseconds(100);
 constexpr absl::Duration kLongestDelay = absl::Seconds(2);
 
@@ -53,11 +55,13 @@ struct ControlClient::Stubs {
   explicit Stubs(const std::string& address)
       : channel(Connect(address)),
         control(v1::ControlService::NewStub(channel)),
-        artifacts(v1::ArtifactService::NewStub(channel)) {}
+        artifacts(v1::ArtifactService::NewStub(channel)),
+        backups(v1::BackupService::NewStub(channel)) {}
 
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::ControlService::Stub> control;
   std::unique_ptr<v1::ArtifactService::Stub> artifacts;
+  std::unique_ptr<v1::BackupService::Stub> backups;
 };
 
 ControlClient::ControlClient(std::string address, absl::Duration patience)
@@ -190,6 +194,18 @@ absl::StatusOr<v1::WorkerRecord> ControlClient::DrainWorker(const std::string& n
     return stubs_->control->DrainWorker(&context, request, &response);
   }));
   return response.worker();
+}
+
+absl::StatusOr<v1::CreateBackupResponse> ControlClient::CreateBackup(const std::string& name) {
+  v1::CreateBackupRequest request;
+  request.set_name(name);
+  v1::CreateBackupResponse response;
+  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+    // A large database on another disk is copied.
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kBackupDeadline));
+    return stubs_->backups->Create(&context, request, &response);
+  }));
+  return response;
 }
 
 absl::StatusOr<v1::RunStatus> ControlClient::FindRun(absl::string_view id_or_name) {

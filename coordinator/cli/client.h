@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/artifact/store.h"
 #include "rsidiff/v1/artifact.pb.h"
+#include "rsidiff/v1/backup.pb.h"
 #include "rsidiff/v1/coordinator.pb.h"
 
 namespace rsidiff::coordinator {
@@ -39,6 +40,9 @@ class ControlClient {
   absl::StatusOr<v1::GetSampleResponse> GetSample(const v1::GetSampleRequest& request);
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   absl::StatusOr<v1::WorkerRecord> DrainWorker(const std::string& name, absl::Duration deadline);
+
+  /// A backup on the coordinator's host; an empty name stands for the time.
+  absl::StatusOr<v1::CreateBackupResponse> CreateBackup(const std::string& name);
 
   /// Finds a run by id, or the newest of a name. NOT_FOUND suggests a near name.
   absl::StatusOr<v1::RunStatus> FindRun(absl::string_view id_or_name);

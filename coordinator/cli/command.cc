@@ -50,6 +50,7 @@ void AddCommands(CLI::App& root, CommandSet& commands) {
   AddReport(root, commands);
   AddReproduce(root, commands);
   AddExport(root, commands);
+  AddBackup(root, commands);
   AddDoctor(root, commands);
   AddVersion(root, commands);
   AddCompletion(root, commands);

@@ -100,6 +100,7 @@ void AddReport(CLI::App& parent, CommandSet& commands);
 void AddReproduce(CLI::App& parent, CommandSet& commands);
 void AddExport(CLI::App& parent, CommandSet& commands);
 void AddDoctor(CLI::App& parent, CommandSet& commands);
+void AddBackup(CLI::App& parent, CommandSet& commands);
 void AddVersion(CLI::App& parent, CommandSet& commands);
 void AddCompletion(CLI::App& parent, CommandSet& commands);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/base/fault_point.h"
 #include "common/base/status_macros.h"
 
 namespace rsidiff::coordinator {
@@ -53,9 +54,11 @@ void CommitPipeline::Run() {
       options_.fail(written);
       return;
     }
+    FaultPoint("commit.written");
     for (StepResult& step : steps) {
       if (!step.replies.empty()) options_.release(std::move(step.replies));
     }
+    FaultPoint("commit.answered");
   }
 }
 
@@ -67,12 +70,14 @@ absl::Status CommitPipeline::Write(std::vector<StepResult>& steps) {
   for (StepResult& step : steps) {
     for (const std::string& artifact : step.artifacts) {
       RSIDIFF_RETURN_IF_ERROR(options_.artifacts->Put(artifact).status());
+      FaultPoint("commit.artifact_stored");
     }
     if (step.sync) report.durability = Durability::kPowerLoss;
     rows.insert(rows.end(), std::make_move_iterator(step.rows.begin()),
                 std::make_move_iterator(step.rows.end()));
   }
   if (rows.empty()) return absl::OkStatus();
+  FaultPoint("commit.begun");
   RSIDIFF_RETURN_IF_ERROR(options_.write(rows, report.durability));
   report.rows = rows.size();
   report.time = absl::Now() - start;

@@ -18,10 +18,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/address.h"
 #include "common/base/digest.h"
+#include "common/base/fault_point.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
 #include "coordinator/service/service_discovery.h"
+#include "coordinator/state/backup.h"
+#include "coordinator/state/check.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -65,6 +68,14 @@ Database::Durability ToDatabase(Durability durability) {
   return durability == Durability::kPowerLoss ? Database::Durability::kSync : Database::Durability::kWal;
 }
 
+/// Rows that break a rule would make the core fail later, in the middle of a run.
+absl::Status RefuseDamage(const std::vector<Row>& rows, const std::filesystem::path& data) {
+  absl::Status sound = coordinator::ToStatus(CheckRows(rows, CheckScope::kRecovery));
+  if (sound.ok()) return sound;
+  return absl::DataLossError(absl::StrCat("the database in ", data.string(), " is damaged: ", sound.message(),
+                                          "; rsidiff-coordinator check tells all, restore brings a backup back"));
+}
+
 bool IsWildcard(const std::string& address) {
   return absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
 }
@@ -77,6 +88,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(CoordinatorOptio
   RSIDIFF_RETURN_IF_ERROR(coordinator->StartHttp());
   RSIDIFF_RETURN_IF_ERROR(coordinator->StartCore());
   RSIDIFF_RETURN_IF_ERROR(coordinator->StartGrpc());
+  FaultPoint("start.serving");
   RSIDIFF_RETURN_IF_ERROR(coordinator->WriteAddresses());
   return coordinator;
 }
@@ -89,10 +101,20 @@ Coordinator::~Coordinator() {
 
 absl::Status Coordinator::OpenStores() {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(options_.data));
-  RSIDIFF_ASSIGN_OR_RETURN(database_, Database::Open(options_.data / "db"));
+  RSIDIFF_RETURN_IF_ERROR(CheckNoUnfinishedRestore(options_.data));
+  DatabaseOptions database;
+  database.cluster_id = options_.cluster_id;
+  database.report = [](const std::string& warning) { LogWarning(warning); };
+  RSIDIFF_ASSIGN_OR_RETURN(database_, Database::Open(options_.data / "db", database));
+  FaultPoint("start.opened");
+  RSIDIFF_RETURN_IF_ERROR(RemoveUnfinishedBackups(BackupFolder()));
   auto folder = options_.artifacts.empty() ? options_.data / "artifacts" : options_.artifacts;
   RSIDIFF_ASSIGN_OR_RETURN(artifacts_, DirectoryStore::Open(folder));
   return absl::OkStatus();
+}
+
+std::filesystem::path Coordinator::BackupFolder() const {
+  return options_.backups.empty() ? options_.data / "backups" : options_.backups;
 }
 
 absl::Status Coordinator::StartHttp() {
@@ -120,10 +142,11 @@ absl::Status Coordinator::StartCore() {
 
   CoreOptions core;
   core.version = RSIDIFF_VERSION;
-  core.cluster_id = RandomId();
+  core.cluster_id = options_.cluster_id.empty() ? RandomId() : options_.cluster_id;
   core.http_address = http_->address();
   core.lease_ttl = options_.lease_ttl;
   RSIDIFF_ASSIGN_OR_RETURN(std::vector<Row> rows, database_->ScanForRecovery());
+  RSIDIFF_RETURN_IF_ERROR(RefuseDamage(rows, options_.data));
   RSIDIFF_ASSIGN_OR_RETURN(auto recovered, Core::Recover(std::move(core), std::move(rows), loop.now()));
   RSIDIFF_ASSIGN_OR_RETURN(
       loop_, CoreLoop::Start(std::move(recovered.first), std::move(recovered.second), std::move(loop)));
@@ -139,6 +162,8 @@ absl::Status Coordinator::StartGrpc() {
       ControlServiceAdapter::Parts{loop_.get(), io_.get(), &metrics_, database_.get()});
   artifact_service_ = std::make_unique<ArtifactServiceAdapter>(
       ArtifactServiceAdapter::Parts{artifacts_.get(), io_.get(), &metrics_, std::move(probe)});
+  backup_service_ = std::make_unique<BackupServiceAdapter>(
+      BackupServiceAdapter::Parts{database_.get(), io_.get(), &metrics_, BackupFolder()});
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
@@ -148,6 +173,7 @@ absl::Status Coordinator::StartGrpc() {
   builder.RegisterService(worker_service_.get());
   builder.RegisterService(control_service_.get());
   builder.RegisterService(artifact_service_.get());
+  builder.RegisterService(backup_service_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port == 0) {
     return absl::UnavailableError(

@@ -16,6 +16,7 @@
 #include "common/telemetry/http_server.h"
 #include "common/telemetry/metrics_page.h"
 #include "coordinator/service/artifact_service.h"
+#include "coordinator/service/backup_service.h"
 #include "coordinator/service/control_service.h"
 #include "coordinator/service/core_loop.h"
 #include "coordinator/service/io_pool.h"
@@ -29,6 +30,8 @@ namespace rsidiff::coordinator {
 struct CoordinatorOptions {
   std::filesystem::path data;                // folder of the database
   std::filesystem::path artifacts;           // empty: `data`/artifacts
+  std::filesystem::path backups;             // empty: `data`/backups
+  std::string cluster_id;                    // empty: any; a new database gets it
   std::string grpc_address = "127.0.0.1:0";  // HOST:PORT; port 0 takes a free one
   std::string http_address = "127.0.0.1:0";
   absl::Duration lease_ttl = absl::Seconds(15);
@@ -38,8 +41,9 @@ struct CoordinatorOptions {
 /// Writes `data`/coordinator.json, {"grpc": HOST:PORT, "http": HOST:PORT, "pid": N}, once it serves.
 class Coordinator {
  public:
-  /// Opens the database, recovers and serves. FAILED_PRECONDITION: another coordinator holds the folder,
-  /// or its schema is newer. UNAVAILABLE names the address that is in use. RESOURCE_EXHAUSTED: the disk
+  /// Opens the database, checks what it holds, recovers and serves. FAILED_PRECONDITION: another
+  /// coordinator holds the folder, it is another cluster's, its schema is newer, or a restore into it was
+  /// not finished. DATA_LOSS names the rows that break a rule. UNAVAILABLE names the address that is in use. RESOURCE_EXHAUSTED: the disk
   /// is full.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Start(CoordinatorOptions options);
   ~Coordinator();  // stops
@@ -57,6 +61,7 @@ class Coordinator {
  private:
   explicit Coordinator(CoordinatorOptions options);
 
+  std::filesystem::path BackupFolder() const;
   absl::Status OpenStores();
   absl::Status StartHttp();
   absl::Status StartCore();
@@ -81,6 +86,7 @@ class Coordinator {
   std::unique_ptr<WorkerServiceAdapter> worker_service_;
   std::unique_ptr<ControlServiceAdapter> control_service_;
   std::unique_ptr<ArtifactServiceAdapter> artifact_service_;
+  std::unique_ptr<BackupServiceAdapter> backup_service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
   std::atomic<bool> serving_{false};  // everything above is made and not yet stopped

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "common/telemetry/log.h"
 #include "coordinator/service/coordinator.h"
+#include "coordinator/service/offline_commands.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -23,15 +24,22 @@ Examples:
       serves a cluster whose workers see /mnt/shared
   rsidiff-coordinator --data run --listen 127.0.0.1:0 --http 127.0.0.1:0
       takes free ports; run/coordinator.json tells them
+  rsidiff-coordinator check --data /var/lib/rsidiff --artifacts /mnt/shared
+      verifies the database of a coordinator that does not run
+  rsidiff-coordinator restore --backup /var/lib/rsidiff/backups/20260131T235959Z --data /var/lib/rsidiff-new
+      makes a data folder of a backup that `rsidiff backup` wrote
 
 HTTP: /metrics /healthz /readyz /sd (targets for Prometheus)
-Exit codes: 0 stopped by SIGTERM or SIGINT; 1 could not start, or could not write its data; 2 wrong usage)";
+Exit codes: 0 stopped by SIGTERM or SIGINT, nothing found, restored; 1 could not start, could not write its
+data, violations found, not restored; 2 wrong usage)";
 
 struct Arguments {
   CoordinatorOptions coordinator;
   double lease_ttl_seconds = 15;
   std::string log_format = "text";
   std::string log_level = "info";
+  CheckOptions check;
+  RestoreOptions restore;
 };
 
 void AddOptions(CLI::App& app, Arguments& arguments) {
@@ -39,7 +47,6 @@ void AddOptions(CLI::App& app, Arguments& arguments) {
   app.set_version_flag("--version", RSIDIFF_VERSION);
   app.add_option("--data", arguments.coordinator.data,
                  "Folder of the coordinator's state; made if it is not there")
-      ->required()
       ->type_name("DIR");
   app.add_option("--listen", arguments.coordinator.grpc_address, "gRPC address; port 0 takes a free one")
       ->capture_default_str()
@@ -51,6 +58,12 @@ void AddOptions(CLI::App& app, Arguments& arguments) {
          "--artifacts", arguments.coordinator.artifacts,
          "Folder of the artifacts; workers that see it read and write it directly (default DATA/artifacts)")
       ->type_name("DIR");
+  app.add_option("--backups", arguments.coordinator.backups,
+                 "Folder that `rsidiff backup` writes into (default DATA/backups)")
+      ->type_name("DIR");
+  app.add_option("--cluster-id", arguments.coordinator.cluster_id,
+                 "Refuse the data of another cluster; a new folder gets this id (default: any, a random one)")
+      ->type_name("ID");
   app.add_option("--lease-ttl", arguments.lease_ttl_seconds,
                  "Seconds after which a worker that is not heard of loses its tasks")
       ->check(CLI::Range(1.0, 3600.0))
@@ -62,6 +75,38 @@ void AddOptions(CLI::App& app, Arguments& arguments) {
   app.add_option("--log-level", arguments.log_level, "Least level that is logged")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
+}
+
+void AddCheck(CLI::App& app, CheckOptions& options) {
+  CLI::App* check = app.add_subcommand("check", "Verify the database of a coordinator that does not run");
+  check->add_option("--data", options.data, "Data folder, or a backup")->required()->type_name("DIR");
+  check->add_option("--artifacts", options.artifacts, "Look for the artifacts that the database names")
+      ->type_name("DIR");
+  check->add_flag("--hash", options.hash, "Read the artifacts and compare their digests")
+      ->needs("--artifacts");
+  check->add_flag("--json", options.json, "Print the result as one JSON document");
+  check->footer(
+      "\nPrints one line a violation, with the table and the key of the row. Changes nothing.\n\n"
+      "Exit codes: 0 no violation; 1 violations, or it cannot be read; 2 wrong usage\n\n"
+      "Examples:\n  rsidiff-coordinator check --data /var/lib/rsidiff --artifacts /mnt/shared --hash");
+}
+
+void AddRestore(CLI::App& app, RestoreOptions& options) {
+  CLI::App* restore = app.add_subcommand("restore", "Make a new data folder of a backup");
+  restore->add_option("--backup", options.backup, "Folder that `rsidiff backup` wrote")
+      ->required()
+      ->type_name("DIR");
+  restore->add_option("--data", options.data, "Data folder to make; new or empty")
+      ->required()
+      ->type_name("DIR");
+  restore->add_flag("--json", options.json, "Print the result as one JSON document");
+  restore->footer(
+      "\nEnds every lease: workers register again, and what they computed since is refused and computed "
+      "again.\n"
+      "The artifacts are not in a backup: give the coordinator the old folder, or a copy that is not older\n"
+      "than the backup.\n\nExit codes: 0 restored; 1 not restored; 2 wrong usage\n\n"
+      "Examples:\n  rsidiff-coordinator restore --backup backups/20260131T235959Z --data "
+      "/var/lib/rsidiff-new");
 }
 
 void LogFromGrpc(gpr_log_func_args* entry) {
@@ -112,6 +157,9 @@ int Main(int argc, char** argv) {
   arguments.coordinator.grpc_address = "127.0.0.1:7070";
   arguments.coordinator.http_address = "127.0.0.1:7071";
   AddOptions(app, arguments);
+  AddCheck(app, arguments.check);
+  AddRestore(app, arguments.restore);
+  app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -120,6 +168,12 @@ int Main(int argc, char** argv) {
   arguments.coordinator.lease_ttl = absl::Seconds(arguments.lease_ttl_seconds);
   // CLI11 has checked both names.
   ConfigureLog({*ParseLogFormat(arguments.log_format), *ParseLogLevel(arguments.log_level)});
+  if (app.got_subcommand("check")) return CheckCommand(arguments.check);
+  if (app.got_subcommand("restore")) return RestoreCommand(arguments.restore);
+  if (arguments.coordinator.data.empty()) {
+    std::fprintf(stderr, "--data is required\n");
+    return 2;
+  }
   gpr_set_log_function(LogFromGrpc);
   return Serve(arguments.coordinator);
 }
