@@ -40,6 +40,12 @@ void AddCommands(CLI::App& root, CommandSet& commands) {
   round->require_subcommand(1);
   AddRoundShow(*round, commands);
   round->footer("\nExamples:\n  rsidiff round show shapes 2");
+  CLI::App* prompts = root.add_subcommand("prompts", "Filter prompts, and list those that a run rejected");
+  prompts->require_subcommand(1);
+  AddPromptsFilter(*prompts, commands);
+  AddPromptsList(*prompts, commands);
+  prompts->footer("\nExamples:\n  rsidiff prompts filter --out filtered prompts/*.txt\n"
+      "  rsidiff prompts list shapes --rejected");
   CLI::App* worker = root.add_subcommand("worker", "List and drain workers");
   worker->require_subcommand(1);
   AddWorkerList(*worker, commands);

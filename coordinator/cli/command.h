@@ -92,6 +92,8 @@ void AddRunWatch(CLI::App& parent, CommandSet& commands);
 void AddRunStates(CLI::App& parent, CommandSet& commands);  // pause, resume, cancel
 void AddRunFork(CLI::App& parent, CommandSet& commands);
 void AddRoundShow(CLI::App& parent, CommandSet& commands);
+void AddPromptsFilter(CLI::App& parent, CommandSet& commands);
+void AddPromptsList(CLI::App& parent, CommandSet& commands);
 void AddWorkerList(CLI::App& parent, CommandSet& commands);
 void AddWorkerDrain(CLI::App& parent, CommandSet& commands);
 void AddSamples(CLI::App& parent, CommandSet& commands);

@@ -16,6 +16,13 @@ struct Options {
   bool spec = false;
 };
 
+std::string FilterLine(const v1::RunInputs& inputs) {
+  if (!inputs.has_filtered()) return "";
+  const v1::FilterCounts& rejected = inputs.filtered();
+  return absl::StrCat("filter     rejected ", rejected.clarity(), " training prompts by clarity, ",
+                      rejected.specificity(), " by specificity, ", rejected.diversity(), " by diversity\n");
+}
+
 void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
   const v1::RunRecord& run = status.run();
   std::ostream& out = context.out();
@@ -24,7 +31,7 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
       << "rounds     " << run.newest_round() << " of " << run.spec().rounds() << "\n"
       << "prompts    " << run.train_prompt_count() << " training, " << run.evaluation_prompt_count()
       << " evaluation\n"
-      << "submitted  " << TimeText(run.submitted_us()) << " UTC\n";
+      << FilterLine(run.inputs()) << "submitted  " << TimeText(run.submitted_us()) << " UTC\n";
   if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
   if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";

@@ -15,6 +15,7 @@
 #include "common/config/run_file.h"
 #include "common/config/yaml_writer.h"
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/filter_report.h"
 #include "coordinator/cli/run_follow.h"
 #include "coordinator/cli/run_plan.h"
 #include "coordinator/prompt/source.h"
@@ -35,13 +36,15 @@ constexpr size_t kMaxAllPromptBytes = 64u << 20;
 constexpr size_t kShownWarnings = 10;
 
 struct Prompts {
-  PromptList train;
-  PromptList evaluation;
+  LoadedPrompts train;
+  LoadedPrompts evaluation;
+  v1::FilterCounts filtered;
+  std::string rejected_lines;  // empty: nothing was rejected
 };
 
-absl::StatusOr<PromptList> ReadList(const google::protobuf::RepeatedPtrField<std::string>& paths,
-                                    CommandContext& context) {
-  RSIDIFF_ASSIGN_OR_RETURN(PromptList list, ReadPromptFiles({paths.begin(), paths.end()}));
+absl::StatusOr<LoadedPrompts> ReadList(const google::protobuf::RepeatedPtrField<std::string>& paths,
+                                       CommandContext& context) {
+  RSIDIFF_ASSIGN_OR_RETURN(LoadedPrompts list, ReadPromptFiles({paths.begin(), paths.end()}));
   for (size_t i = 0; i < std::min(kShownWarnings, list.warnings.size()); ++i) {
     context.Note(absl::StrCat("warning: ", list.warnings[i]));
   }
@@ -52,12 +55,41 @@ absl::StatusOr<PromptList> ReadList(const google::protobuf::RepeatedPtrField<std
   return list;
 }
 
+// Leaves the training prompts that the filter rejects out. Evaluation prompts are never filtered.
+absl::Status FilterTraining(const v1::PromptFilterSpec& spec, Prompts& prompts, CommandContext& context) {
+  if (!spec.enabled() || prompts.train.prompts.empty()) return absl::OkStatus();
+  FilterOutcome outcome;
+  outcome.thresholds = ThresholdsOf(spec);
+  outcome.prompts = std::move(prompts.train.prompts);
+  outcome.judged = FilterPrompts(outcome.prompts, outcome.thresholds);
+  const FilterCounts counts = CountVerdicts(outcome.judged);
+  if (counts.kept == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("prompts.filter rejects all ", outcome.prompts.size(),
+                                                   " training prompts; the first one ",
+                                                   outcome.judged.front().reason));
+  }
+  prompts.filtered.set_clarity(static_cast<uint32_t>(counts.unclear));
+  prompts.filtered.set_specificity(static_cast<uint32_t>(counts.vague));
+  prompts.filtered.set_diversity(static_cast<uint32_t>(counts.duplicate));
+  prompts.rejected_lines = RejectedLines(outcome);
+  context.Note(absl::StrCat("the filter keeps ", counts.kept, " of ", outcome.prompts.size(),
+                            " training prompts; it rejects ", counts.unclear, " by clarity, ", counts.vague,
+                            " by specificity, ", counts.duplicate, " by diversity"));
+  prompts.train.prompts.clear();
+  for (size_t i = 0; i < outcome.judged.size(); ++i) {
+    if (outcome.judged[i].verdict == Verdict::kKept)
+      prompts.train.prompts.push_back(std::move(outcome.prompts[i]));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Prompts> ReadPrompts(const v1::RunSpec& spec, CommandContext& context) {
   Prompts prompts;
   RSIDIFF_ASSIGN_OR_RETURN(prompts.train, ReadList(spec.prompts().train(), context));
   RSIDIFF_ASSIGN_OR_RETURN(prompts.evaluation, ReadList(spec.prompts().evaluation(), context));
+  RSIDIFF_RETURN_IF_ERROR(FilterTraining(spec.prompts().filter(), prompts, context));
   size_t bytes = 0;
-  for (const PromptList* list : {&prompts.train, &prompts.evaluation}) {
+  for (const LoadedPrompts* list : {&prompts.train, &prompts.evaluation}) {
     for (const std::string& prompt : list->prompts) bytes += prompt.size();
   }
   if (bytes > kMaxAllPromptBytes) {
@@ -104,6 +136,10 @@ absl::StatusOr<v1::RunInputs> StoreInputs(const v1::RunSpec& spec, Prompts promp
     RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_model(), importer.Import(scorer.path()));
     RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_tokenizer(), importer.Import(scorer.tokenizer()));
     RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_clip(), importer.Import(scorer.clip()));
+  }
+  if (spec.prompts().filter().enabled()) *inputs.mutable_filtered() = prompts.filtered;
+  if (!prompts.rejected_lines.empty()) {
+    RSIDIFF_ASSIGN_OR_RETURN(*inputs.mutable_rejected_prompts(), store->Put(prompts.rejected_lines));
   }
   for (std::string& prompt : prompts.train.prompts) inputs.add_train_prompts(std::move(prompt));
   for (std::string& prompt : prompts.evaluation.prompts) inputs.add_evaluation_prompts(std::move(prompt));

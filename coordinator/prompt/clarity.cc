@@ -150,7 +150,7 @@ ClarityJudge::Part ClarityJudge::Spelling(absl::Span<const Token> tokens) const 
   }
   if (letters == 0) return {};
   return {plausible / static_cast<double>(letters),
-          absl::StrCat("misspelt or no words, such as \"", worst.second, "\"")};
+          absl::StrCat("misspelt or no words: \"", worst.second, "\"")};
 }
 
 ClarityJudge::Part ClarityJudge::Order(absl::Span<const Token> tokens) const {
@@ -178,7 +178,7 @@ ClarityJudge::Part ClarityJudge::Order(absl::Span<const Token> tokens) const {
   }
   const double mean = sum / static_cast<double>(neighbours.size());
   return {std::exp(std::min(0.0, mean)),
-          absl::StrCat("words in an order that other prompts do not have, such as ", worst_pair)};
+          absl::StrCat("an order of words that other prompts do not have: ", worst_pair)};
 }
 
 ClarityJudge::Part ClarityJudge::Consistency(absl::Span<const Token> tokens) const {
@@ -196,9 +196,10 @@ Clarity ClarityJudge::Judge(size_t prompt) const {
   Part consistency = Consistency(tokens);
   Part spelling = Spelling(tokens);
   Part order = Order(tokens);
-  Part variety = {Variety(tokens), "repeats itself"};
-  Part length = {std::min(1.0, kMostWords / std::max(words, 1.0)),
-                 absl::StrFormat("%d words, of which the text encoder drops the last", tokens.size())};
+  Part variety = {Variety(tokens), "repeats itself: words like those right before them"};
+  Part length = {
+      std::min(1.0, kMostWords / std::max(words, 1.0)),
+      absl::StrFormat("too long: %d words, of which the text encoder drops the last", tokens.size())};
   Clarity clarity{spelling.value, order.value, variety.value, length.value, consistency.value, 1, ""};
   for (Part* part : {&consistency, &spelling, &order, &variety, &length}) {
     if (part->value >= clarity.score) continue;

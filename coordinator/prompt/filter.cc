@@ -66,7 +66,7 @@ void JudgeDiversity(const std::vector<std::string>& prompts, const Pool& pool,
     judged[i].diversity = 1 - nearest[i].similarity;
     if (nearest[i].similarity <= 1 - thresholds.diversity) continue;
     judged[i].verdict = Verdict::kDuplicate;
-    judged[i].reason = absl::StrFormat("says the same as %s", Quoted(prompts[nearest[i].prompt]));
+    judged[i].reason = absl::StrFormat("says the same as another: %s", Quoted(prompts[nearest[i].prompt]));
   }
 }
 
@@ -88,6 +88,10 @@ absl::string_view VerdictName(Verdict verdict) {
       return "diversity";
   }
   return "kept";
+}
+
+absl::string_view KindOf(absl::string_view reason) {
+  return reason.substr(0, reason.find(':'));
 }
 
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,

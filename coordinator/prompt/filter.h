@@ -30,12 +30,15 @@ struct JudgedPrompt {
   double clarity = 1;      // 0 to 1: clarity.h
   double specificity = 0;  // bits: specificity.h
   double diversity = 1;  // 1 - similarity to the nearest kept prompt; 1 for prompts that were rejected before
-  std::string reason;    // why it was rejected, as a sentence fragment; empty for kept ones
+  std::string reason;    // why it was rejected, KIND: DETAILS; empty for kept ones
 };
+
+/// What kind of reason `reason` is: its part before the colon ("says too little").
+absl::string_view KindOf(absl::string_view reason);
 
 /// Judges every prompt of a pool, in the order given. Of prompts that are alike the clearest stays, then the
 /// shortest, then the first by its bytes. What is said of a prompt depends on the set of the others and not
-/// on their order, on no random number and on no thread. Takes about 0.9 KB of memory and 10 us a prompt.
+/// on their order, on no random number and on no thread. Takes about 0.7 KB of memory and 25 us a prompt.
 /// Later, dearer looks at diversity (embeddings) go through the kept ones in that same order.
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,
                                         const FilterThresholds& thresholds);

@@ -97,7 +97,7 @@ class Collector {
     return absl::OkStatus();
   }
 
-  PromptList Take() && { return std::move(list_); }
+  LoadedPrompts Take() && { return std::move(list_); }
 
  private:
   absl::Status AddLines(absl::string_view text, const std::string& file, absl::string_view ending) {
@@ -154,20 +154,20 @@ class Collector {
     return nullptr;
   }
 
-  PromptList list_;
+  LoadedPrompts list_;
   std::unordered_set<std::string> seen_;
   size_t of_file_ = 0;  // prompts of the file being read, duplicates included
 };
 
 }  // namespace
 
-absl::StatusOr<PromptList> ParsePrompts(absl::string_view text, const std::filesystem::path& path) {
+absl::StatusOr<LoadedPrompts> ParsePrompts(absl::string_view text, const std::filesystem::path& path) {
   Collector collector;
   RSIDIFF_RETURN_IF_ERROR(collector.AddFile(text, path));
   return std::move(collector).Take();
 }
 
-absl::StatusOr<PromptList> ReadPromptFiles(const std::vector<std::filesystem::path>& files) {
+absl::StatusOr<LoadedPrompts> ReadPromptFiles(const std::vector<std::filesystem::path>& files) {
   Collector collector;
   for (const std::filesystem::path& file : files) {
     RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));

@@ -14,7 +14,7 @@ namespace rsidiff::coordinator {
 inline constexpr size_t kMaxPromptBytes = 64 * 1024;
 
 /// Distinct prompts in the order of the files.
-struct PromptList {
+struct LoadedPrompts {
   std::vector<std::string> prompts;
   size_t duplicates = 0;              // exact ones, dropped
   std::vector<std::string> warnings;  // `FILE:LINE: message`
@@ -30,9 +30,9 @@ struct PromptList {
 /// White space around a prompt is taken off and blank ones are skipped. INVALID_ARGUMENT names file and
 /// line (for JSON: the element): not UTF-8, malformed, a prompt over kMaxPromptBytes, or no prompt at all.
 /// A prompt that the text encoder is bound to cut off is a warning.
-absl::StatusOr<PromptList> ParsePrompts(absl::string_view text, const std::filesystem::path& path);
+absl::StatusOr<LoadedPrompts> ParsePrompts(absl::string_view text, const std::filesystem::path& path);
 
 /// Reads several files; a prompt that an earlier file has is a duplicate too. NOT_FOUND names the file.
-absl::StatusOr<PromptList> ReadPromptFiles(const std::vector<std::filesystem::path>& files);
+absl::StatusOr<LoadedPrompts> ReadPromptFiles(const std::vector<std::filesystem::path>& files);
 
 }  // namespace rsidiff::coordinator

@@ -24,7 +24,7 @@ double SpecificityBits(const Pool& pool, size_t prompt) {
   informative.erase(std::unique(informative.begin(), informative.end()), informative.end());
   double bits = 0;
   for (const uint32_t word : informative) {
-    bits += std::log2(static_cast<double>(pool.prompts()) / static_cast<double>(pool.PromptsWith(word)));
+    bits += std::log2(static_cast<double>(pool.prompts() + 1) / static_cast<double>(pool.PromptsWith(word)));
   }
   return bits;
 }

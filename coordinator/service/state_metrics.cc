@@ -141,6 +141,23 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
   return {info.Build(), round.Build(), phase.Build(), best.Build(), score.Build()};
 }
 
+Families PromptFamilies(const std::vector<const v1::RunStatus*>& runs) {
+  FamilyBuilder kept("rsidiff_run_prompts", "Training prompts of a run that its filter kept",
+                     MetricType::Gauge);
+  FamilyBuilder rejected("rsidiff_run_prompts_rejected",
+                         "Training prompts that the filter rejected, by score", MetricType::Gauge);
+  for (const v1::RunStatus* run : runs) {
+    const std::string id = absl::StrCat(run->run().id());
+    kept.Add({{"run", id}}, run->run().train_prompt_count());
+    const v1::RunInputs& inputs = run->run().inputs();
+    if (!inputs.has_filtered()) continue;
+    rejected.Add({{"run", id}, {"score", "clarity"}}, inputs.filtered().clarity());
+    rejected.Add({{"run", id}, {"score", "specificity"}}, inputs.filtered().specificity());
+    rejected.Add({{"run", id}, {"score", "diversity"}}, inputs.filtered().diversity());
+  }
+  return {kept.Build(), rejected.Build()};
+}
+
 Families TaskFamilies(const std::vector<const v1::RunStatus*>& runs) {
   struct States {
     uint64_t pending = 0, leased = 0, done = 0, failed = 0;
@@ -259,7 +276,7 @@ std::vector<prometheus::MetricFamily> StateFamilies(const StateSnapshot& snapsho
   Families all;
   for (Families part :
        {CoordinatorFamilies(snapshot), CounterFamilies(snapshot.statistics), ProgressFamilies(shown),
-        TaskFamilies(shown), RoundFamilies(shown), TrainingFamilies(shown)}) {
+        PromptFamilies(shown), TaskFamilies(shown), RoundFamilies(shown), TrainingFamilies(shown)}) {
     for (prometheus::MetricFamily& family : part) all.push_back(std::move(family));
   }
   return all;

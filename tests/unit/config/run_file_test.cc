@@ -66,7 +66,7 @@ void ExpectComplete(const google::protobuf::Message& message, const std::string&
   for (int i = 0; i < type.field_count(); ++i) {
     const google::protobuf::FieldDescriptor* field = type.field(i);
     const std::string name = path + field->name();
-    if (field->is_repeated() || name == "selection.gate" || name == "train.lora") continue;
+    if (field->is_repeated() || name == "selection.gate" || name == "train.lora" || name == "prompts.filter") continue;
     EXPECT_TRUE(!field->has_presence() || message.GetReflection()->HasField(message, field)) << name;
     if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
       ExpectComplete(message.GetReflection()->GetMessage(message, field), name + ".");
@@ -171,6 +171,9 @@ void Randomise(google::protobuf::Message* message, std::mt19937& random) {
         reflection.SetDouble(
             message, field,
             std::ldexp(static_cast<double>(random()) - 2e9, static_cast<int>(random() % 80) - 60));
+        break;
+      case FieldDescriptor::CPPTYPE_BOOL:
+        reflection.SetBool(message, field, random() % 2 == 0);
         break;
       case FieldDescriptor::CPPTYPE_UINT32:
         reflection.SetUInt32(message, field, random());

@@ -23,20 +23,20 @@ std::filesystem::path DataFile(const std::string& name) {
   return std::filesystem::path(RSIDIFF_SOURCE_DIR) / "tests/data/prompts" / name;
 }
 
-PromptList Read(const std::string& name) {
-  absl::StatusOr<PromptList> list = ReadPromptFiles({DataFile(name)});
+LoadedPrompts Read(const std::string& name) {
+  absl::StatusOr<LoadedPrompts> list = ReadPromptFiles({DataFile(name)});
   EXPECT_TRUE(list.ok()) << list.status();
-  return list.ok() ? *list : PromptList{};
+  return list.ok() ? *list : LoadedPrompts{};
 }
 
 std::string ErrorOf(const std::string& text, const std::string& path) {
-  const absl::StatusOr<PromptList> list = ParsePrompts(text, path);
+  const absl::StatusOr<LoadedPrompts> list = ParsePrompts(text, path);
   EXPECT_FALSE(list.ok());
   return std::string(list.status().message());
 }
 
 TEST(PromptSource, ReadsPartiPromptsWithoutQuoting) {
-  const PromptList list = Read("PartiPrompts.tsv");
+  const LoadedPrompts list = Read("PartiPrompts.tsv");
   ASSERT_THAT(list.prompts, SizeIs(1632));
   EXPECT_EQ(list.prompts.front(), "bond");
   EXPECT_EQ(list.duplicates, 0);
@@ -46,7 +46,7 @@ TEST(PromptSource, ReadsPartiPromptsWithoutQuoting) {
 }
 
 TEST(PromptSource, TakesEverythingAfterTheFirstCommaOfHpd) {
-  const PromptList list = Read("HPD_prompt.csv");
+  const LoadedPrompts list = Read("HPD_prompt.csv");
   EXPECT_EQ(list.prompts.size() + list.duplicates, 400);
   EXPECT_EQ(list.prompts[1],
             "An anime man in flight uniform with hyper detailed digital artwork and an art style inspired by "
@@ -55,7 +55,7 @@ TEST(PromptSource, TakesEverythingAfterTheFirstCommaOfHpd) {
 
 TEST(PromptSource, ReadsTextAndJson) {
   EXPECT_THAT(Read("hpsv2_photo_eval50.txt").prompts, SizeIs(50));
-  const PromptList json = Read("imagereward_benchmark100.json");
+  const LoadedPrompts json = Read("imagereward_benchmark100.json");
   EXPECT_THAT(json.prompts, SizeIs(100));
   EXPECT_EQ(json.prompts.front(), "a concept art of a vehicle, cyberpunk");
 }

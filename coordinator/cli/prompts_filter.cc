@@ -1,0 +1,139 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_file.h"
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/filter_report.h"
+#include "coordinator/cli/new_folder.h"
+#include "coordinator/cli/table.h"
+#include "coordinator/prompt/source.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+struct Options {
+  std::vector<std::string> files;
+  std::string run_file;
+  std::string out;
+  std::optional<double> clarity;
+  std::optional<double> specificity;
+  std::optional<double> diversity;
+};
+
+// Takes what the run file says where the command line says nothing.
+absl::Status TakeRunFile(Options& options) {
+  if (options.run_file.empty()) return absl::OkStatus();
+  RSIDIFF_ASSIGN_OR_RETURN(const RunFile file, LoadRunFile(options.run_file, {}));
+  const v1::PromptSpec& prompts = file.spec.prompts();
+  if (options.files.empty()) options.files.assign(prompts.train().begin(), prompts.train().end());
+  if (!prompts.has_filter()) return absl::OkStatus();
+  if (!options.clarity) options.clarity = prompts.filter().clarity();
+  if (!options.specificity) options.specificity = prompts.filter().specificity();
+  if (!options.diversity) options.diversity = prompts.filter().diversity();
+  return absl::OkStatus();
+}
+
+nlohmann::ordered_json Summary(const FilterOutcome& outcome) {
+  const FilterCounts counts = CountVerdicts(outcome.judged);
+  return {{"prompts", outcome.prompts.size()},
+          {"exact_duplicates", outcome.exact_duplicates},
+          {"kept", counts.kept},
+          {"rejected",
+           {{"clarity", counts.unclear}, {"specificity", counts.vague}, {"diversity", counts.duplicate}}},
+          {"thresholds",
+           {{"clarity", outcome.thresholds.clarity},
+            {"specificity", outcome.thresholds.specificity},
+            {"diversity", outcome.thresholds.diversity}}}};
+}
+
+// A prompt a line; where a prompt has lines itself, a JSON list.
+absl::Status WriteKept(const FilterOutcome& outcome, const NewFolder& folder) {
+  std::string lines;
+  nlohmann::json list = nlohmann::json::array();
+  bool has_lines = false;
+  for (size_t i = 0; i < outcome.prompts.size(); ++i) {
+    if (outcome.judged[i].verdict != Verdict::kKept) continue;
+    has_lines |= outcome.prompts[i].find_first_of("\r\n") != std::string::npos;
+    absl::StrAppend(&lines, outcome.prompts[i], "\n");
+  }
+  if (!has_lines) return WriteFileAtomically(folder.path() / "kept.txt", lines);
+  for (size_t i = 0; i < outcome.prompts.size(); ++i) {
+    if (outcome.judged[i].verdict == Verdict::kKept) list.push_back(outcome.prompts[i]);
+  }
+  return WriteFileAtomically(folder.path() / "kept.json", list.dump(0) + "\n");
+}
+
+absl::Status WriteOutcome(const FilterOutcome& outcome, const std::string& out) {
+  RSIDIFF_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(out));
+  RSIDIFF_RETURN_IF_ERROR(WriteKept(outcome, folder));
+  RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(folder.path() / "rejected.jsonl", RejectedLines(outcome)));
+  RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(folder.path() / "report.html", FilterReportHtml(outcome)));
+  return folder.Commit();
+}
+
+absl::StatusOr<ExitCode> Filter(Options options, CommandContext& context) {
+  RSIDIFF_RETURN_IF_ERROR(TakeRunFile(options));
+  if (options.files.empty()) {
+    context.Note("error: name prompt files, or a run file that has some");
+    return ExitCode::kUsage;
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(LoadedPrompts list, ReadPromptFiles({options.files.begin(), options.files.end()}));
+  FilterOutcome outcome;
+  outcome.thresholds.clarity = options.clarity.value_or(outcome.thresholds.clarity);
+  outcome.thresholds.specificity = options.specificity.value_or(outcome.thresholds.specificity);
+  outcome.thresholds.diversity = options.diversity.value_or(outcome.thresholds.diversity);
+  outcome.exact_duplicates = list.duplicates;
+  outcome.prompts = std::move(list.prompts);
+  outcome.judged = FilterPrompts(outcome.prompts, outcome.thresholds);
+  if (!options.out.empty()) {
+    RSIDIFF_RETURN_IF_ERROR(WriteOutcome(outcome, options.out));
+    context.Note(absl::StrCat("written to ", options.out));
+  }
+  if (context.json) {
+    context.out() << Summary(outcome).dump(1) << "\n";
+  } else {
+    context.out() << FilterTable(outcome).Render(context.environment.out_terminal);
+  }
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddPromptsFilter(CLI::App& parent, CommandSet& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = parent.add_subcommand(
+      "filter", "Judge prompts by clarity, specificity and diversity, here and without a coordinator");
+  app->add_option("FILE", options->files, "Prompt files (.txt, .tsv, .csv, .json; see docs/run-file.md)");
+  app->add_option("--run", options->run_file,
+                  "Take files and thresholds from this run file where none are given")
+      ->type_name("FILE");
+  app->add_option("--out", options->out, "New folder for kept.txt, rejected.jsonl and report.html")
+      ->type_name("DIR");
+  app->add_option("--clarity", options->clarity, "Least clarity, 0 to 1 (default 0.7); 0 turns it off")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("SHARE");
+  app->add_option("--specificity", options->specificity, "Least specificity (default 1); 0 turns it off")
+      ->check(CLI::Range(0.0, 1000.0))
+      ->type_name("BITS");
+  app->add_option("--diversity", options->diversity,
+                  "Least distance to a kept prompt, 0 to 1 (default 0.1); 0 turns it off")
+      ->check(CLI::Range(0.0, 0.999))
+      ->type_name("SHARE");
+  app->footer(
+      "\nPrints how many prompts are kept and rejected, by reason. docs/method.md explains the scores.\n\n"
+      "Examples:\n  rsidiff prompts filter --out filtered prompts/*.txt\n"
+      "  rsidiff prompts filter --run deploy/examples/shapes.yaml --json\n"
+      "  rsidiff prompts filter --diversity 0.3 --out filtered PartiPrompts.tsv");
+  commands.Bind(app, [options](CommandContext& context) { return Filter(*options, context); });
+}
+
+}  // namespace rsidiff::coordinator
