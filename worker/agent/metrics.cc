@@ -73,6 +73,13 @@ void WorkerMetrics::SetTraining(uint64_t step, double loss) {
   absl::MutexLock lock(&mutex_);
   training_step_ = step;
   training_loss_ = loss;
+  ++training_steps_;
+}
+
+void WorkerMetrics::CountRegroup(RegroupCause cause, double seconds) {
+  absl::MutexLock lock(&mutex_);
+  ++regroups_[cause];
+  regroup_seconds_[cause] += seconds;
 }
 
 void WorkerMetrics::CountRegistration() {
@@ -93,6 +100,15 @@ std::vector<prometheus::MetricFamily> WorkerMetrics::Collect() const {
   auto step = Family("rsidiff_worker_training_step", "Optimizer steps applied by the training in progress.",
                      MetricType::Gauge);
   auto loss = Family("rsidiff_worker_training_loss", "Loss of the last step.", MetricType::Gauge);
+  auto steps = Family("rsidiff_worker_training_steps_total", "Optimizer steps that this worker applied.",
+                      MetricType::Counter);
+  auto regroups =
+      Family("rsidiff_worker_training_regroups_total",
+             "Changes of a training's membership that this worker lived through.", MetricType::Counter);
+  auto regroup_seconds =
+      Family("rsidiff_worker_training_regroup_seconds_total",
+             "Time from the last applied step to the readiness for the next, over those changes.",
+             MetricType::Counter);
   auto registrations =
       Family("rsidiff_worker_registrations_total", "Successful registrations.", MetricType::Counter);
   auto memory =
@@ -116,8 +132,15 @@ std::vector<prometheus::MetricFamily> WorkerMetrics::Collect() const {
   }
   Add(step, {}, static_cast<double>(training_step_));
   Add(loss, {}, training_loss_);
+  Add(steps, {}, static_cast<double>(training_steps_));
+  for (const auto& [cause, name] :
+       {std::pair(RegroupCause::kPlanned, "planned"), std::pair(RegroupCause::kFailure, "failure")}) {
+    Add(regroups, {{"cause", name}}, ValueOr0(regroups_, cause));
+    Add(regroup_seconds, {{"cause", name}}, ValueOr0(regroup_seconds_, cause));
+  }
   Add(registrations, {}, static_cast<double>(registrations_));
-  return {busy, idle, tasks, samples, current, step, loss, registrations, memory};
+  return {busy, idle,  tasks,    samples,         current,       step,
+          loss, steps, regroups, regroup_seconds, registrations, memory};
 }
 
 }  // namespace rsidiff::worker

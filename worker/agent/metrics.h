@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "rsidiff/v1/round.pb.h"
 #include "worker/agent/completion_reporter.h"
+#include "worker/phase/task.h"
 
 namespace rsidiff::worker {
 
@@ -30,7 +31,9 @@ class WorkerMetrics : public prometheus::Collectable {
   void EndTask();
   void CountOutcome(v1::TaskKind kind, Outcome outcome);
   void CountSamples(v1::TaskKind kind, uint64_t samples);
+  /// A training step was applied.
   void SetTraining(uint64_t step, double loss);
+  void CountRegroup(RegroupCause cause, double seconds);
   void CountRegistration();
 
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -50,6 +53,9 @@ class WorkerMetrics : public prometheus::Collectable {
   std::map<std::pair<v1::TaskKind, Outcome>, uint64_t> outcomes_ ABSL_GUARDED_BY(mutex_);
   uint64_t training_step_ ABSL_GUARDED_BY(mutex_) = 0;
   double training_loss_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t training_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<RegroupCause, uint64_t> regroups_ ABSL_GUARDED_BY(mutex_);
+  std::map<RegroupCause, double> regroup_seconds_ ABSL_GUARDED_BY(mutex_);
   uint64_t registrations_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -33,6 +33,10 @@ void RunningTask::ReportStep(uint64_t generation, uint64_t step, double loss) {
   around_.metrics.SetTraining(step, loss);
 }
 
+void RunningTask::ReportRegroup(RegroupCause cause, double seconds) {
+  around_.metrics.CountRegroup(cause, seconds);
+}
+
 bool RunningTask::regroup_requested() const {
   return lease_->regroup_requested();
 }
@@ -47,6 +51,9 @@ v1::JoinTrainingRequest RunningTask::JoinRequest(const TrainingPosition& positio
   request.set_step(position.step);
   request.set_has_state(position.has_state);
   request.set_last_generation(position.last_generation);
+  *request.mutable_gone_tokens() = {position.gone_tokens.begin(), position.gone_tokens.end()};
+  *request.mutable_refused_checkpoints() = {position.refused_checkpoints.begin(),
+                                            position.refused_checkpoints.end()};
   request.set_wait_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(kJoinWait)));
   return request;
 }

@@ -32,6 +32,7 @@ class RunningTask : public TaskControl {
   void ReportProgress(double fraction) override;
   void Warn(const std::string& sentence) override;
   void ReportStep(uint64_t generation, uint64_t step, double loss) override;
+  void ReportRegroup(RegroupCause cause, double seconds) override;
   bool regroup_requested() const override;
   absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition& position) override;
   absl::Status CommitCheckpoint(uint64_t generation, uint64_t step, const std::string& digest) override;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,11 +18,16 @@ std::string TaskName(const v1::TaskKey& task);
 
 /// Where a training member stands when it asks for a place in the next generation.
 struct TrainingPosition {
-  std::string store_address;     // host:port of the TCPStore this member offers
-  uint64_t step = 0;             // optimizer steps applied
-  bool has_state = false;        // false: parameters, optimizer and EMA have to be received
-  uint64_t last_generation = 0;  // 0: none yet
+  std::string store_address;                     // host:port of the TCPStore this member offers
+  uint64_t step = 0;                             // optimizer steps applied
+  bool has_state = false;                        // false: parameters, optimizer and EMA have to be received
+  uint64_t last_generation = 0;                  // 0: none yet
+  std::vector<uint64_t> gone_tokens;             // members whose processes are gone
+  std::vector<std::string> refused_checkpoints;  // digests of those that could not be used here
 };
+
+/// Why a training's membership changed.
+enum class RegroupCause { kPlanned, kFailure };
 
 /// What a running task tells its surroundings and learns from them. Every method may be called from
 /// any thread of the task.
@@ -41,6 +47,9 @@ class TaskControl {
 
   /// Training: the last applied step, its generation and its loss.
   virtual void ReportStep(uint64_t generation, uint64_t step, double loss) = 0;
+
+  /// Training: this member is ready for the next step of a new membership, `seconds` after its last one.
+  virtual void ReportRegroup(RegroupCause cause, double seconds) = 0;
 
   /// Training: the membership is about to change. All members leave after the same committed step and
   /// join again; the members agree on it with the flag that they reduce beside the loss.

@@ -1,6 +1,7 @@
 #include "worker/phase/train.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -8,14 +9,21 @@
 
 #include <ATen/ATen.h>
 
-#include "absl/strings/numbers.h"
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/address.h"
 #include "common/base/digest.h"
+#include "common/base/fault_point.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "worker/model/unet_2d_condition_model.h"
 #include "worker/phase/spec_settings.h"
 #include "worker/phase/training_set.h"
+#include "worker/train/checkpoint.h"
+#include "worker/train/checkpoint_writer.h"
 #include "worker/train/lora.h"
+#include "worker/train/peer_probe.h"
 #include "worker/train/trainer.h"
 
 namespace rsidiff::worker {
@@ -162,21 +170,43 @@ class LossSummary {
   int last_count_ = 0;
 };
 
+/// OK if the file's bytes have the digest that is its name. DATA_LOSS, or what reading it ran into.
+absl::Status VerifyArtifact(const fs::path& path, const std::string& digest) {
+  RSIDIFF_ASSIGN_OR_RETURN(const std::string actual, FileSha256Hex(path));
+  if (actual == digest) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("artifact file ", path.string(), " has digest ", actual));
+}
+
+/// Damaged, gone, or no training state of this model: another checkpoint may do. Not so for an artifact store
+/// that is away.
+bool IsUnusable(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsNotFound(status) || absl::IsInvalidArgument(status);
+}
+
 /// One worker's training of one round, over as many generations as it takes.
 class TrainingTask {
  public:
   TrainingTask(const v1::Grant& grant, PhaseContext& context, TaskControl& control)
-      : grant_(grant), context_(context), control_(control), losses_(Spec().steps()) {}
+      : grant_(grant),
+        context_(context),
+        control_(control),
+        losses_(Spec().steps()),
+        writer_([this](const TrainingState& state) { return Store(state); },
+                [this](uint64_t step, const absl::Status& status) { ReportCheckpoint(step, status); }) {}
 
   absl::StatusOr<v1::TrainResult> Run();
 
  private:
   const v1::TrainSpec& Spec() const { return grant_.payload().spec().train(); }
   absl::Status Prepare();
-  absl::StatusOr<Membership> Join();
+  TrainingPosition Position() const;
+  std::vector<uint64_t> GoneMembers() const;
+  absl::StatusOr<Membership> Join(TrainingPosition position);
   absl::Status CatchUp(const v1::GenerationRecord& generation);
+  absl::StatusOr<Membership> MembershipOf(const v1::JoinTrainingResponse& joined) const;
   TrainerCallbacks Callbacks();
-  absl::Status Checkpoint(uint64_t step);
+  absl::Status Store(const TrainingState& state);
+  void ReportCheckpoint(uint64_t step, const absl::Status& status);
   absl::StatusOr<std::string> StoreProduct();
 
   const v1::Grant& grant_;
@@ -186,8 +216,12 @@ class TrainingTask {
   std::unique_ptr<StoreServer> store_server_;
   std::unique_ptr<Trainer> trainer_;
   LossSummary losses_;
-  uint64_t generation_ = 0;
-  bool left_behind_ = false;  // the coordinator knows a newer generation
+  v1::GenerationRecord current_;         // the last one joined
+  std::atomic<uint64_t> generation_{0};  // its number; the writer's thread reads it
+  std::vector<std::string> refused_;     // digests of checkpoints that could not be used
+  RegroupCause cause_ = RegroupCause::kPlanned;
+  absl::Time last_step_ = absl::InfinitePast();
+  CheckpointWriter writer_;  // last: its thread uses the others
 };
 
 absl::Status TrainingTask::Prepare() {
@@ -207,41 +241,48 @@ absl::Status TrainingTask::Prepare() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Membership> TrainingTask::Join() {
+TrainingPosition TrainingTask::Position() const {
   TrainingPosition position;
-  position.store_address = absl::StrCat(context_.host, ":", store_server_->port());
+  position.store_address = HostPort{context_.host, static_cast<uint16_t>(store_server_->port())}.ToString();
   position.step = trainer_->step();
   position.has_state = trainer_->has_state();
   position.last_generation = generation_;
-  RSIDIFF_ASSIGN_OR_RETURN(v1::JoinTrainingResponse joined, control_.JoinTraining(position));
-  const v1::GenerationRecord& generation = joined.generation();
-  RSIDIFF_RETURN_IF_ERROR(CatchUp(generation));
-  generation_ = generation.generation();
-  left_behind_ = false;
+  position.refused_checkpoints = refused_;
+  return position;
+}
 
-  Membership membership;
-  membership.generation = generation_;
-  ProcessGroupOptions& group = membership.group;
-  group.rank = static_cast<int>(joined.rank());
-  group.world = generation.members_size();
-  group.prefix = absl::StrCat(generation.run_id(), "/", generation.round(), "/", generation_);
-  group.host = context_.host;
-  // Long enough for the others to wait while rank 0 stores a checkpoint of several times the model's size.
-  constexpr double kStoredBytesPerSecond = 50e6;
-  double state_bytes = 0;
-  for (const at::Tensor& bucket : trainer_->state().Buckets())
-    state_bytes += static_cast<double>(bucket.nbytes());
-  group.timeout = absl::Seconds(30) + absl::Seconds(state_bytes / kStoredBytesPerSecond);
-  if (group.world > 1) {
-    const std::string& address = generation.members(0).store_address();
-    size_t colon = address.rfind(':');
-    if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &group.store_port)) {
-      return absl::InvalidArgumentError(absl::StrCat("training member ", generation.members(0).worker(),
-                                                     " offers a store without HOST:PORT: ", address));
+// Called when the group broke. A killed process closes its group connections a moment before its store's
+// port.
+std::vector<uint64_t> TrainingTask::GoneMembers() const {
+  constexpr absl::Duration kPatience = absl::Milliseconds(100);
+  const absl::Time deadline = absl::Now() + kPatience;
+  std::vector<uint64_t> gone;
+  do {
+    for (const v1::GenerationRecord::Member& member : current_.members()) {
+      if (member.token() == grant_.token() || absl::c_linear_search(gone, member.token())) continue;
+      const absl::StatusOr<HostPort> address = ParseHostPort(member.store_address());
+      if (address.ok() && RefusesConnections(*address, kPatience)) gone.push_back(member.token());
     }
-    group.store_host = address.substr(0, colon);
+    if (static_cast<int>(gone.size()) + 1 >= current_.members_size()) break;
+    absl::SleepFor(absl::Milliseconds(10));
+  } while (absl::Now() < deadline);
+  return gone;
+}
+
+absl::StatusOr<Membership> TrainingTask::Join(TrainingPosition position) {
+  while (true) {
+    RSIDIFF_ASSIGN_OR_RETURN(v1::JoinTrainingResponse joined, control_.JoinTraining(position));
+    current_ = joined.generation();
+    generation_ = current_.generation();
+    const absl::Status caught_up = CatchUp(current_);
+    if (caught_up.ok()) return MembershipOf(joined);
+    const bool again = absl::c_linear_search(refused_, current_.checkpoint());
+    if (!IsUnusable(caught_up) || again) return caught_up;
+    control_.Warn(absl::StrCat("the checkpoint of step ", current_.checkpoint_step(),
+                               " is refused; the one before it is asked for: ", caught_up.message()));
+    refused_.push_back(current_.checkpoint());
+    position = Position();
   }
-  return membership;
 }
 
 // When the members that were furthest are all gone, the last committed checkpoint is ahead of everybody.
@@ -256,37 +297,67 @@ absl::Status TrainingTask::CatchUp(const v1::GenerationRecord& generation) {
   if (generation.checkpoint().empty() || (anybody && furthest >= generation.checkpoint_step()))
     return absl::OkStatus();
   RSIDIFF_ASSIGN_OR_RETURN(fs::path path, context_.store.LocalPath(generation.checkpoint()));
+  RSIDIFF_RETURN_IF_ERROR(VerifyArtifact(path, generation.checkpoint()));
   return Annotate(trainer_->Restore(path), absl::StrCat("checkpoint of step ", generation.checkpoint_step()));
+}
+
+absl::StatusOr<Membership> TrainingTask::MembershipOf(const v1::JoinTrainingResponse& joined) const {
+  const v1::GenerationRecord& generation = joined.generation();
+  Membership membership;
+  membership.generation = generation.generation();
+  ProcessGroupOptions& group = membership.group;
+  group.rank = static_cast<int>(joined.rank());
+  group.world = generation.members_size();
+  group.prefix = absl::StrCat(generation.run_id(), "/", generation.round(), "/", generation.generation());
+  group.host = context_.host;
+  if (Spec().operation_timeout() > 0) group.timeout = absl::Seconds(Spec().operation_timeout());
+  if (group.world > 1) {
+    RSIDIFF_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(generation.members(0).store_address()));
+    group.store_host = address.host;
+    group.store_port = address.port;
+  }
+  return membership;
 }
 
 TrainerCallbacks TrainingTask::Callbacks() {
   TrainerCallbacks callbacks;
+  callbacks.on_start = [this](uint64_t) {
+    if (last_step_ == absl::InfinitePast()) return;
+    control_.ReportRegroup(cause_, absl::ToDoubleSeconds(absl::Now() - last_step_));
+  };
   callbacks.on_step = [this](const StepReport& report) {
+    last_step_ = absl::Now();
     losses_.Add(report.step, report.loss);
     control_.ReportStep(report.generation, report.step, report.loss);
     control_.ReportProgress(static_cast<double>(report.step) / std::max(1u, Spec().steps()));
   };
-  callbacks.should_regroup = [this] { return left_behind_ || control_.regroup_requested(); };
+  callbacks.should_regroup = [this] { return control_.regroup_requested(); };
   callbacks.cancelled = [this] { return control_.cancelled(); };
-  callbacks.on_checkpoint = [this](uint64_t step) { return Checkpoint(step); };
+  callbacks.on_checkpoint = [this](uint64_t step) {
+    const absl::Status started = writer_.Start(trainer_->state());
+    if (!started.ok()) control_.Warn(absl::StrCat("no checkpoint of step ", step, ": ", started.message()));
+    return absl::OkStatus();
+  };
   return callbacks;
 }
 
-absl::Status TrainingTask::Checkpoint(uint64_t step) {
+// On the writer's thread. The generation may change meanwhile; the state stays one of this training.
+absl::Status TrainingTask::Store(const TrainingState& state) {
   ScratchFile file(context_.scratch);
-  RSIDIFF_RETURN_IF_ERROR(trainer_->WriteCheckpoint(file.path()));
+  RSIDIFF_RETURN_IF_ERROR(WriteTrainingState(file.path(), state));
   RSIDIFF_ASSIGN_OR_RETURN(std::string digest, context_.store.PutFile(file.path()));
-  absl::Status committed = control_.CommitCheckpoint(generation_, step, digest);
-  if (absl::IsAborted(committed)) {
-    left_behind_ = true;
-    return absl::OkStatus();
+  FaultPoint("train.commit");
+  while (true) {
+    const uint64_t generation = generation_;
+    const absl::Status committed = control_.CommitCheckpoint(generation, state.step, digest);
+    if (!absl::IsAborted(committed) || generation == generation_) return committed;
   }
-  // Training needs no coordinator; the next checkpoint makes up for this one.
-  if (absl::IsUnavailable(committed) || absl::IsDeadlineExceeded(committed)) {
-    control_.Warn(absl::StrCat("checkpoint of step ", step, " was not committed: ", committed.message()));
-    return absl::OkStatus();
-  }
-  return committed;
+}
+
+// Training needs no checkpoint to go on; the next one makes up for this.
+void TrainingTask::ReportCheckpoint(uint64_t step, const absl::Status& status) {
+  if (status.ok() || control_.cancelled()) return;
+  control_.Warn(absl::StrCat("checkpoint of step ", step, " was not committed: ", status.message()));
 }
 
 absl::StatusOr<std::string> TrainingTask::StoreProduct() {
@@ -298,23 +369,35 @@ absl::StatusOr<std::string> TrainingTask::StoreProduct() {
     LoraFile lora = ExportLora(WithValues(denoiser_.lora, product));
     RSIDIFF_RETURN_IF_ERROR(WriteSafetensors(file.path(), lora.tensors, lora.metadata));
   }
-  return context_.store.PutFile(file.path());
+  // A finished training is worth waiting for, however long the store is away.
+  while (true) {
+    absl::StatusOr<std::string> digest = context_.store.PutFile(file.path());
+    if (!absl::IsUnavailable(digest.status()) || control_.cancelled()) return digest;
+    control_.Warn(
+        absl::StrCat("the trained weights wait for the artifact store: ", digest.status().message()));
+    absl::SleepFor(absl::Seconds(1));
+  }
 }
 
 absl::StatusOr<v1::TrainResult> TrainingTask::Run() {
   RSIDIFF_RETURN_IF_ERROR(Prepare());
   const TrainerCallbacks callbacks = Callbacks();
+  std::vector<uint64_t> gone;
   while (true) {
     if (control_.cancelled()) return absl::CancelledError("the training was given up");
-    RSIDIFF_ASSIGN_OR_RETURN(Membership membership, Join());
+    TrainingPosition position = Position();
+    position.gone_tokens = std::exchange(gone, {});
+    RSIDIFF_ASSIGN_OR_RETURN(Membership membership, Join(std::move(position)));
     RSIDIFF_ASSIGN_OR_RETURN(RunOutcome outcome, trainer_->Run(membership, callbacks));
     if (outcome.end == RunEnd::kFinished) break;
     if (outcome.end == RunEnd::kCancelled) return absl::CancelledError("the training was given up");
-    if (outcome.end == RunEnd::kPeerFailed) {
-      control_.Warn(absl::StrCat("training generation ", generation_, " broke after step ", outcome.step,
-                                 ": ", outcome.reason));
-    }
+    cause_ = outcome.end == RunEnd::kPeerFailed ? RegroupCause::kFailure : RegroupCause::kPlanned;
+    if (outcome.end != RunEnd::kPeerFailed) continue;
+    control_.Warn(absl::StrCat("training generation ", current_.generation(), " broke after step ",
+                               outcome.step, ": ", outcome.reason));
+    gone = GoneMembers();
   }
+  writer_.Finish();
   v1::TrainResult result;
   RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_checkpoint(), StoreProduct());
   result.set_steps(static_cast<uint32_t>(trainer_->step()));

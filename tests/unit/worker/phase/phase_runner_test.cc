@@ -7,14 +7,17 @@
 #include <filesystem>
 #include <map>
 
+#include "absl/synchronization/mutex.h"
 #include "common/artifact/directory_store.h"
 #include "common/artifact/folder.h"
+#include "common/base/file.h"
 #include "common/image/png.h"
 #include "worker/phase/feature_file.h"
 
 namespace rsidiff::worker {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 namespace fs = std::filesystem;
@@ -30,17 +33,30 @@ class LoneControl : public TaskControl {
     progress_ = fraction;
     if (fraction >= cancel_at_) cancelled_ = true;
   }
-  void Warn(const std::string& sentence) override { warnings_.push_back(sentence); }
+  void Warn(const std::string& sentence) override {
+    absl::MutexLock lock(&mutex_);
+    warnings_.push_back(sentence);
+  }
   void ReportStep(uint64_t generation, uint64_t step, double loss) override {
     EXPECT_EQ(generation, generation_);
     losses_.push_back(loss);
     if (step == regroup_after_) regroup_ = true;  // seen during the next step, after which all leave
+  }
+  void ReportRegroup(RegroupCause cause, double seconds) override {
+    EXPECT_EQ(cause, RegroupCause::kPlanned);
+    EXPECT_GE(seconds, 0);
+    ++regroups_;
   }
   bool regroup_requested() const override { return regroup_; }
   absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition& position) override {
     EXPECT_EQ(position.last_generation, generation_);
     EXPECT_EQ(position.step, losses_.size());
     regroup_ = false;
+    absl::MutexLock lock(&mutex_);
+    if (!position.refused_checkpoints.empty() && position.refused_checkpoints.back() == checkpoint_) {
+      checkpoint_ = std::exchange(earlier_checkpoint_, "");
+      checkpoint_step_ = earlier_checkpoint_step_;
+    }
     v1::JoinTrainingResponse response;
     response.set_formed(true);
     v1::GenerationRecord& generation = *response.mutable_generation();
@@ -54,11 +70,13 @@ class LoneControl : public TaskControl {
     return response;
   }
   absl::Status CommitCheckpoint(uint64_t generation, uint64_t step, const std::string& digest) override {
-    EXPECT_EQ(generation, generation_);
+    absl::MutexLock lock(&mutex_);
+    if (generation != generation_) return absl::AbortedError("FENCED: an old generation");
     commits_[step] = digest;
     return commit_status_;
   }
 
+  absl::Mutex mutex_;  // checkpoints are committed on a thread of their own
   bool cancelled_ = false;
   std::vector<std::string> warnings_;
   double progress_ = 0.0;
@@ -69,6 +87,9 @@ class LoneControl : public TaskControl {
   uint64_t generation_ = 0;
   std::string checkpoint_;
   uint64_t checkpoint_step_ = 0;
+  std::string earlier_checkpoint_;
+  uint64_t earlier_checkpoint_step_ = 0;
+  int regroups_ = 0;
   std::map<uint64_t, std::string> commits_;
   absl::Status commit_status_;
 };
@@ -261,6 +282,7 @@ TEST_F(PhaseRunnerTest, TrainingIsRepeatableAndItsCheckpointChangesTheSamples) {
   auto again = runner_->Run(grant, regrouped);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(regrouped.generation_, 2u);
+  EXPECT_EQ(regrouped.regroups_, 1);
   EXPECT_EQ(again->train().checkpoint(), trained->train().checkpoint());
 
   // Base, checkpoint, base again: the first and the last picture are the same bytes.
@@ -286,6 +308,44 @@ TEST_F(PhaseRunnerTest, ALostTrainingGoesOnFromTheCommittedCheckpoint) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(resumed.losses_.size(), 2u);
   EXPECT_EQ(result->train().checkpoint(), expected->train().checkpoint());
+}
+
+TEST_F(PhaseRunnerTest, ADamagedCheckpointIsRefusedAndTheOneBeforeItUsed) {
+  v1::Grant grant = TrainGrant();
+  v1::TrainSpec& train = *grant.mutable_payload()->mutable_spec()->mutable_train();
+  // One checkpoint a run: a second one may find the first still being written.
+  std::map<uint64_t, std::string> commits;
+  absl::StatusOr<v1::TaskResult> expected;
+  for (uint32_t every : {2, 3}) {
+    train.set_checkpoint_every(every);
+    LoneControl whole;
+    expected = runner_->Run(grant, whole);
+    ASSERT_TRUE(expected.ok()) << expected.status();
+    commits.merge(whole.commits_);
+  }
+  ASSERT_EQ(commits.size(), 2u);
+  const auto [earlier, last] = std::make_pair(commits.begin(), std::prev(commits.end()));
+  const fs::path path = store_->LocalPath(last->second).value();
+  const std::string bytes = ReadFile(path).value();
+  std::string tampered = bytes;
+  tampered[bytes.size() / 2] ^= 1;
+
+  for (const std::string& damaged : {bytes.substr(0, bytes.size() / 2), tampered, std::string()}) {
+    ASSERT_TRUE(WriteFileAtomically(path, damaged).ok());
+    LoneControl resumed;
+    resumed.checkpoint_ = last->second;
+    resumed.checkpoint_step_ = last->first;
+    resumed.earlier_checkpoint_ = earlier->second;
+    resumed.earlier_checkpoint_step_ = earlier->first;
+    auto result = runner_->Run(grant, resumed);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(resumed.losses_.size(), 4u - earlier->first);
+    EXPECT_EQ(result->train().checkpoint(), expected->train().checkpoint());
+    ASSERT_FALSE(resumed.warnings_.empty());
+    EXPECT_THAT(resumed.warnings_[0],
+                AllOf(HasSubstr(absl::StrCat("step ", last->first, " is refused")), HasSubstr("has digest")));
+  }
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());  // other tests may have the same artifact
 }
 
 TEST_F(PhaseRunnerTest, TrainingOutlivesACommitThatFails) {
