@@ -153,7 +153,7 @@ def main():
             report[name]["refused results"] = metrics["rsidiff_completions_fenced_total"]
         print(json.dumps(report, indent=1))
         bounded = all(g["bounded"] for name in ("real", "fake") for g in report[name]["growth"].values())
-        sys.exit(0 if bounded and all(fleet.runs > 0 for fleet in fleets) else 1)
+    sys.exit(0 if bounded and all(fleet.runs > 0 for fleet in fleets) else 1)
 
 
 if __name__ == "__main__":
