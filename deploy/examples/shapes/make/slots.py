@@ -56,8 +56,8 @@ def loss(logits, target, picture=False):
         wanted = target[:, k]
         if picture and (name.endswith("size") or name == "background"):
             wanted = torch.where(wanted == 0, -100, wanted)
-        total = total + F.cross_entropy(part.float(), wanted)
         known = wanted != -100
+        total = total + F.cross_entropy(part.float(), wanted, reduction="sum") / max(1, known.sum().item())
         right += (part.argmax(1) == wanted)[known].sum().item()
         asked += known.sum().item()
-    return total / len(SIZES_OF), right / asked
+    return total / len(SIZES_OF), right / max(1, asked)
