@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -45,12 +44,7 @@ absl::StatusOr<v1::RoundRecord> FindRound(const v1::RunStatus& status, const std
 absl::Status CopyArtifact(ArtifactStore& store, const std::string& digest, const fs::path& to) {
   RSIDIFF_ASSIGN_OR_RETURN(const fs::path local, store.LocalPath(digest));
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(to.parent_path()));
-  std::error_code error;
-  fs::copy_file(local, to, error);
-  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot copy to ", to.string()));
-  // The store's files are read-only; the user's are not.
-  fs::permissions(to, fs::perms::owner_write, fs::perm_options::add, error);
-  return absl::OkStatus();
+  return CopyFile(local, to);
 }
 
 // Other variants of the base's UNet would be picked up by a loader instead of the trained weights.

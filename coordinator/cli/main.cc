@@ -21,6 +21,7 @@ void Interrupt(int) {
 int main(int argc, char** argv) {
   using rsidiff::coordinator::DetectTerminal;
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // writing past a size limit is an error to report, not a reason to die
   rsidiff::coordinator::Environment environment{std::cout,         std::cerr,
                                                 DetectTerminal(1), DetectTerminal(2),
                                                 interrupted,       [] { std::signal(SIGINT, Interrupt); },

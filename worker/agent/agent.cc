@@ -16,6 +16,13 @@ namespace {
 constexpr absl::Duration kDrainCallTimeout = absl::Seconds(2);
 constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 constexpr absl::Duration kForcedFlush = absl::Seconds(2);
+constexpr BackoffOptions kObstacleBackoff = {absl::Seconds(1), absl::Seconds(30)};
+
+// The host's state and not the task's fault, so the task costs nothing: an artifact store that is away, a full
+// disk.
+bool IsObstacle(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
+}
 
 uint64_t SamplesIn(const v1::TaskResult& result) {
   if (result.has_generate()) return result.generate().images_size();
@@ -36,7 +43,8 @@ Agent::Agent(AgentOptions options, const std::shared_ptr<grpc::Channel>& channel
       session_({options_.name, options_.capabilities, absl::Seconds(5), options_.report}, client_, leases_,
                [this](const Session::State& state) { OnSessionChange(state); }),
       reporter_(options_.name, report_client_, session_, leases_,
-                [this](v1::TaskKind kind, Outcome outcome) { metrics_.CountOutcome(kind, outcome); }) {}
+                [this](v1::TaskKind kind, Outcome outcome) { metrics_.CountOutcome(kind, outcome); }),
+      obstacle_backoff_(kObstacleBackoff) {}
 
 Agent::~Agent() = default;
 
@@ -98,7 +106,8 @@ absl::Status Agent::Ready() const {
   if (!state.status.ok()) return state.status;
   if (state.registrations == 0) return absl::UnavailableError("not registered with the coordinator yet");
   if (!session_.InContact()) return absl::UnavailableError("no contact with the coordinator");
-  return absl::OkStatus();
+  absl::MutexLock lock(&mutex_);
+  return obstacle_;
 }
 
 void Agent::OnSessionChange(const Session::State& state) {
@@ -115,7 +124,7 @@ bool Agent::Leaving() const {
 }
 
 bool Agent::WantsWork() const {
-  if (Leaving() || session_state_.registrations == 0 || !queue_.empty()) return false;
+  if (Leaving() || session_state_.registrations == 0 || !queue_.empty() || resting_) return false;
   if (current_ == nullptr) return true;
   // A training lasts; what waits behind it is better done elsewhere.
   return current_->kind() != v1::TASK_KIND_TRAIN && current_->progress() >= options_.prefetch_at;
@@ -231,13 +240,12 @@ void Agent::Execute(const std::shared_ptr<Lease>& lease) {
   }
   if (!result.ok() && (absl::IsCancelled(result.status()) || absl::IsAborted(result.status())))
     return Return(lease);
-  if (!result.ok() && absl::IsUnavailable(result.status())) {
-    Log(LogLevel::kWarning, absl::StrCat("given back: ", result.status().message()), LogFieldsOf(*lease));
-    Return(lease);
-    // Not at once again: what was not there needs a moment to come back.
-    stop_.WaitForNotificationWithTimeout(absl::Seconds(1));
-    return;
+  if (!result.ok() && IsObstacle(result.status())) return ReturnAndRest(lease, result.status());
+  {
+    absl::MutexLock lock(&mutex_);
+    obstacle_ = absl::OkStatus();
   }
+  obstacle_backoff_.Reset();
   Completion completion;
   completion.lease = lease;
   completion.request.set_seconds(seconds);
@@ -258,6 +266,21 @@ void Agent::Return(const std::shared_ptr<Lease>& lease) {
   completion.request.set_returned(true);
   completion.outcome = Outcome::kReturned;
   reporter_.Submit(std::move(completion));
+}
+
+void Agent::ReturnAndRest(const std::shared_ptr<Lease>& lease, const absl::Status& why) {
+  Log(LogLevel::kWarning, absl::StrCat("given back: ", why.message()), LogFieldsOf(*lease));
+  {
+    absl::MutexLock lock(&mutex_);
+    obstacle_ = why;
+    resting_ = true;
+  }
+  Return(lease);
+  // Others may do it meanwhile.
+  ReturnQueued();
+  absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(this, &Agent::Leaving), obstacle_backoff_.Next());
+  resting_ = false;
 }
 
 void Agent::ReturnQueued() {

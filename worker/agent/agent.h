@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "common/base/backoff.h"
 #include "worker/agent/completion_reporter.h"
 #include "worker/agent/coordinator_client.h"
 #include "worker/agent/lease_table.h"
@@ -53,7 +54,8 @@ class Agent {
   /// As Drain, and gives the task in progress back too. Any thread.
   void Stop();
 
-  /// OK while registered and in contact, else why not: for /readyz. Any thread.
+  /// OK while registered, in contact and not hindered, else why not: for /readyz. A full disk or an absent
+  /// artifact store hinders until the next task that it does not stop. Any thread.
   absl::Status Ready() const;
 
  private:
@@ -64,6 +66,7 @@ class Agent {
   std::shared_ptr<Lease> NextLease();
   void Execute(const std::shared_ptr<Lease>& lease);
   void Return(const std::shared_ptr<Lease>& lease);
+  void ReturnAndRest(const std::shared_ptr<Lease>& lease, const absl::Status& why);
   void ReturnQueued();
   absl::Status Finish();
 
@@ -82,7 +85,8 @@ class Agent {
   LeaseTable leases_;
   Session session_;
   CompletionReporter reporter_;
-  absl::Notification stop_;  // no task may go on
+  absl::Notification stop_;   // no task may go on
+  Backoff obstacle_backoff_;  // of Run's thread
   std::thread poll_thread_;
 
   mutable absl::Mutex mutex_;
@@ -92,6 +96,8 @@ class Agent {
   bool drain_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool polling_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status obstacle_ ABSL_GUARDED_BY(mutex_);  // why the latest task was given back
+  bool resting_ ABSL_GUARDED_BY(mutex_) = false;   // after that, for a moment
 };
 
 }  // namespace rsidiff::worker

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/image/png.h"
@@ -165,6 +166,26 @@ absl::StatusOr<TrainableModel> MakeTrainable(const FinetuneArguments& arguments,
   return model;
 }
 
+// Replaces what is in `to` already.
+absl::Status CopyAllButUnet(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(from, error), end; it != end; it.increment(error)) {
+    const fs::path relative = it->path().lexically_relative(from);
+    if (*relative.begin() == "unet" || it->is_directory(error)) continue;
+    const fs::path copy = to / relative;
+    const fs::path temporary = to / absl::StrCat(".copy-", RandomId());
+    RSIDIFF_RETURN_IF_ERROR(CreateFolders(copy.parent_path()));
+    absl::Status copied = CopyFile(it->path(), temporary);
+    if (copied.ok()) copied = CommitFile(temporary, copy);
+    if (!copied.ok()) {
+      fs::remove(temporary, error);
+      return copied;
+    }
+  }
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot list ", from.string()));
+  return absl::OkStatus();
+}
+
 absl::Status SaveProduct(const FinetuneArguments& arguments, const Trainer& trainer,
                          const LoraWeights& lora) {
   const fs::path out = arguments.out;
@@ -172,13 +193,7 @@ absl::Status SaveProduct(const FinetuneArguments& arguments, const Trainer& trai
     const LoraFile file = ExportLora(WithValues(lora, trainer.Product()));
     return WriteSafetensors(out / kLoraFile, file.tensors, file.metadata);
   }
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(arguments.model, error)) {
-    if (entry.path().filename() == "unet") continue;
-    fs::copy(entry.path(), out / entry.path().filename(),
-             fs::copy_options::recursive | fs::copy_options::overwrite_existing, error);
-    if (error) return ErrnoStatus(error.value(), absl::StrCat("copying ", entry.path().string()));
-  }
+  RSIDIFF_RETURN_IF_ERROR(CopyAllButUnet(arguments.model, out));
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(out / "unet"));
   RSIDIFF_ASSIGN_OR_RETURN(const std::string config,
                            ReadFile(fs::path(arguments.model) / "unet" / "config.json"));

@@ -38,8 +38,6 @@ absl::StatusOr<v1::TaskResult> PhaseRunner::Run(const v1::Grant& grant, TaskCont
     absl::StatusOr<v1::TaskResult> result = Compute(grant, control);
     if (result.ok()) return result;
     status = result.status();
-  } catch (const c10::OutOfMemoryError& error) {
-    status = absl::ResourceExhaustedError(error.what_without_backtrace());
   } catch (const c10::Error& error) {
     status = absl::InternalError(error.what_without_backtrace());
   } catch (const std::exception& error) {

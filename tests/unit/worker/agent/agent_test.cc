@@ -340,6 +340,20 @@ TEST_F(AgentTest, AnAbsentStoreCostsTheTaskNothing) {
   EXPECT_TRUE(coordinator_.view().completions[0].returned());
 }
 
+TEST_F(AgentTest, AFullDiskCostsTheTaskNothingAndIsToldUntilItHasRoom) {
+  runner_.FailWith(absl::ResourceExhaustedError("cannot write /cache/x: No space left on device"));
+  coordinator_.AddTask(v1::TASK_KIND_GENERATE);
+  Start();
+  ASSERT_TRUE(AwaitCompletions(1));
+  EXPECT_TRUE(coordinator_.view().completions[0].returned());
+  EXPECT_THAT(agent_->Ready().message(), HasSubstr("/cache/x"));
+  runner_.FailWith(absl::OkStatus());
+  coordinator_.AddTask(v1::TASK_KIND_GENERATE);
+  ASSERT_TRUE(AwaitCompletions(2));
+  EXPECT_TRUE(coordinator_.view().completions[1].has_result());
+  EXPECT_TRUE(agent_->Ready().ok());
+}
+
 TEST_F(AgentTest, ARefusedResultBecomesATaskError) {
   coordinator_.Refuse("Complete", 1, grpc::StatusCode::INVALID_ARGUMENT);
   coordinator_.AddTask(v1::TASK_KIND_GENERATE);
