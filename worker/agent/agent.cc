@@ -18,8 +18,8 @@ constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 constexpr absl::Duration kForcedFlush = absl::Seconds(2);
 constexpr BackoffOptions kObstacleBackoff = {absl::Seconds(1), absl::Seconds(30)};
 
-// The host's state and not the task's fault, so the task costs nothing: an artifact store that is away, a full
-// disk.
+// The host's state and not the task's fault, so the task costs nothing: an artifact store that is away, a
+// full disk.
 bool IsObstacle(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
 }

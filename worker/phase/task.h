@@ -71,8 +71,9 @@ class TaskRunner {
   virtual ~TaskRunner() = default;
 
   /// The result, a function of the payload alone. CANCELLED: gave up on `control.cancelled()`.
-  /// ABORTED: the lease is lost. UNAVAILABLE: something outside the task was not there (the artifact
-  /// store); the same task may succeed later. Any other error is the task's own and names it.
+  /// ABORTED: the lease is lost. UNAVAILABLE, RESOURCE_EXHAUSTED: something outside the task hindered it (the
+  /// artifact store is away, a disk is full); the same task may succeed later. Any other error is the task's
+  /// own and names it.
   virtual absl::StatusOr<v1::TaskResult> Run(const v1::Grant& grant, TaskControl& control) = 0;
 };
 
