@@ -70,7 +70,8 @@ const Mistake kMistakes[] = {
      "run.yaml:18:3: unknown key \"nonsense\" in train; valid keys: method, steps, global_batch, "
      "micro_batch, "
      "learning_rate, schedule, warmup_steps, beta1, beta2, epsilon, weight_decay, max_grad_norm, ema_decay, "
-     "caption_dropout, lora, latents, replay, precision, checkpoint_every"},
+     "caption_dropout, lora, latents, replay, precision, checkpoint_every, "
+     "operation_timeout"},
     {"RootKey", "train:\n  steps", "trian:\n  steps",
      "run.yaml:17:1: unknown key \"trian\"; did you mean \"train\"?"},
     {"KeyInAListItem", "    role: held_out", "    rolle: held_out",
