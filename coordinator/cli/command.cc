@@ -44,7 +44,8 @@ void AddCommands(CLI::App& root, CommandSet& commands) {
   prompts->require_subcommand(1);
   AddPromptsFilter(*prompts, commands);
   AddPromptsList(*prompts, commands);
-  prompts->footer("\nExamples:\n  rsidiff prompts filter --out filtered prompts/*.txt\n"
+  prompts->footer(
+      "\nExamples:\n  rsidiff prompts filter --out filtered prompts/*.txt\n"
       "  rsidiff prompts list shapes --rejected");
   CLI::App* worker = root.add_subcommand("worker", "List and drain workers");
   worker->require_subcommand(1);

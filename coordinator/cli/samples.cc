@@ -43,12 +43,9 @@ std::vector<v1::SampleRecord> Best(std::vector<v1::SampleRecord> samples, size_t
 
 // A line of samples.jsonl: the keys of rsidiff-worker's own samples.jsonl, and the run's judgement.
 std::string SampleLine(const v1::SampleRecord& sample, const std::string& file) {
-  nlohmann::ordered_json line = {{"id", sample.id()},
-                                 {"index", sample.index()},
-                                 {"prompt", sample.prompt()},
-                                 {"sample", sample.sample_index()},
-                                 {"seed", sample.seed()},
-                                 {"file", file},
+  nlohmann::ordered_json line = {{"id", sample.id()},         {"index", sample.index()},
+                                 {"prompt", sample.prompt()}, {"sample", sample.sample_index()},
+                                 {"seed", sample.seed()},     {"file", file},
                                  {"sha256", sample.image()}};
   nlohmann::ordered_json scores = nlohmann::ordered_json::object();
   // In name order, since a map's own order changes from process to process.

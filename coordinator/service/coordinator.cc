@@ -72,8 +72,9 @@ Database::Durability ToDatabase(Durability durability) {
 absl::Status RefuseDamage(const std::vector<Row>& rows, const std::filesystem::path& data) {
   absl::Status sound = coordinator::ToStatus(CheckRows(rows, CheckScope::kRecovery));
   if (sound.ok()) return sound;
-  return absl::DataLossError(absl::StrCat("the database in ", data.string(), " is damaged: ", sound.message(),
-                                          "; rsidiff-coordinator check tells all, restore brings a backup back"));
+  return absl::DataLossError(
+      absl::StrCat("the database in ", data.string(), " is damaged: ", sound.message(),
+                   "; rsidiff-coordinator check tells all, restore brings a backup back"));
 }
 
 bool IsWildcard(const std::string& address) {

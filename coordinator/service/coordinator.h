@@ -43,8 +43,8 @@ class Coordinator {
  public:
   /// Opens the database, checks what it holds, recovers and serves. FAILED_PRECONDITION: another
   /// coordinator holds the folder, it is another cluster's, its schema is newer, or a restore into it was
-  /// not finished. DATA_LOSS names the rows that break a rule. UNAVAILABLE names the address that is in use. RESOURCE_EXHAUSTED: the disk
-  /// is full.
+  /// not finished. DATA_LOSS names the rows that break a rule. UNAVAILABLE names the address that is in use.
+  /// RESOURCE_EXHAUSTED: the disk is full.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Start(CoordinatorOptions options);
   ~Coordinator();  // stops
 

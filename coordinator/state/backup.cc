@@ -211,8 +211,8 @@ absl::StatusOr<RestoreReport> Fence(Database& database, const v1::BackupManifest
       }));
   RSIDIFF_ASSIGN_OR_RETURN(v1::MetaRecord meta, ReadMeta(database));
   RSIDIFF_RETURN_IF_ERROR(MoveCounters(meta));
-  std::string taken = absl::FormatTime(absl::RFC3339_sec, absl::FromUnixMicros(manifest.time_us()),
-                                       absl::UTCTimeZone());
+  std::string taken =
+      absl::FormatTime(absl::RFC3339_sec, absl::FromUnixMicros(manifest.time_us()), absl::UTCTimeZone());
   rows.push_back(EventRow(meta, now, absl::StrCat("restored from the backup of ", taken)));
   rows.push_back({Table::kMeta, std::string(kMetaKey), DeterministicBytes(meta)});
   report.epoch = meta.epoch();

@@ -66,7 +66,8 @@ void ExpectComplete(const google::protobuf::Message& message, const std::string&
   for (int i = 0; i < type.field_count(); ++i) {
     const google::protobuf::FieldDescriptor* field = type.field(i);
     const std::string name = path + field->name();
-    if (field->is_repeated() || name == "selection.gate" || name == "train.lora" || name == "prompts.filter") continue;
+    if (field->is_repeated() || name == "selection.gate" || name == "train.lora" || name == "prompts.filter")
+      continue;
     EXPECT_TRUE(!field->has_presence() || message.GetReflection()->HasField(message, field)) << name;
     if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
       ExpectComplete(message.GetReflection()->GetMessage(message, field), name + ".");

@@ -1,5 +1,6 @@
 #include "coordinator/service/coordinator.h"
 
+#include <google/protobuf/util/message_differencer.h>
 #include <grpcpp/client_context.h>
 #include <httplib.h>
 
@@ -152,7 +153,7 @@ TEST_F(CoordinatorTest, SampleComesWithTheTaskThatDrewIt) {
   request.set_index(3);
   const auto [found, status] = Sample(request);
   ASSERT_TRUE(status.ok()) << status.error_message();
-  EXPECT_EQ(found.sample().SerializeAsString(), all[3].SerializeAsString());
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(found.sample(), all[3]));
   EXPECT_EQ(found.sample().id(), absl::StrCat(parent, "/2/3"));
   // What a worker makes of the task is what the record says: the task is the one that drew the sample.
   ASSERT_EQ(found.task().payload().generate().items_size(), 2);  // the chunk
