@@ -71,8 +71,8 @@ def ours(folder, out, prompts, *options):
     return load_file(out / "latents.safetensors")["latents"], pictures, samples
 
 
-def theirs(folder, prompts, seeds, scheduler=None, **options):
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+def theirs(folder, prompts, seeds, scheduler=None, dtype=torch.float32, **options):
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     if scheduler:
         pipeline.scheduler = SCHEDULERS[scheduler].from_config(pipeline.scheduler.config)
@@ -107,6 +107,25 @@ def test_shapes_model(tmp_path, scheduler, guidance):
                       negative_prompt=["a blurry picture"] * 2)
     assert_same(*ours(SHAPES, tmp_path / "out", PROMPTS[:2], "--seed", 40, "--steps", 12, "--batch", 2, "--guidance", guidance,
                       "--scheduler", scheduler, "--negative", "a blurry picture")[:2], *expected)
+
+
+@pytest.mark.parametrize("name, dtype", [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precision_strays_no_further_than_diffusers(tmp_path, name, dtype):
+    """Rounding differs, so both are held against diffusers in fp32."""
+    seeds, options = [5, 6], {"num_inference_steps": 12}
+    latents, pictures = theirs(SHAPES, PROMPTS[:2], seeds, **options)
+    half_latents, half_pictures = theirs(SHAPES, PROMPTS[:2], seeds, dtype=dtype, **options)
+    our_latents, our_pictures, _ = ours(SHAPES, tmp_path / "out", PROMPTS[:2], "--seed", 5, "--steps", 12, "--batch", 2, "--dtype",
+                                        name)
+
+    def latent_error(found):
+        return ((found.float() - latents).norm() / latents.norm()).item()
+
+    def picture_error(found):
+        return numpy.abs(found.astype(int) - pictures.astype(int)).mean()
+
+    assert 0 < latent_error(our_latents) <= 1.5 * latent_error(half_latents)
+    assert picture_error(our_pictures) <= 1.5 * picture_error(half_pictures)
 
 
 def test_other_sizes_and_long_or_empty_prompts(tmp_path):

@@ -71,6 +71,22 @@ def test_full_model_loads_in_diffusers_and_resume_changes_nothing(tmp_path, mani
     assert all(torch.equal(again[n], whole[n]) for n in whole)
 
 
+def test_bf16_follows_fp32_and_fp16_is_refused(tmp_path, manifest):
+    finetune(manifest, tmp_path / "fp32", "--steps", 4)
+    finetune(manifest, tmp_path / "bf16", "--steps", 4, "--dtype", "bf16")
+    for whole, half in zip(losses(tmp_path / "fp32"), losses(tmp_path / "bf16"), strict=True):
+        assert half["loss"] != whole["loss"] and half["loss"] == pytest.approx(whole["loss"], rel=0.05)
+    base, whole, half = (load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+                         for folder in (SHAPES, tmp_path / "fp32", tmp_path / "bf16"))
+    # fp32 master weights: steps far below a bf16's last place are kept, and point the same way.
+    assert all(tensor.dtype == torch.float32 for tensor in half.values())
+    moved = torch.cat([(whole[name] - base[name]).flatten() for name in base])
+    moved_half = torch.cat([(half[name] - base[name]).flatten() for name in base])
+    assert torch.nn.functional.cosine_similarity(moved, moved_half, dim=0) > 0.8
+    refused = finetune(manifest, tmp_path / "fp16", "--steps", 1, "--dtype", "fp16", code=2)
+    assert "--dtype" in refused.stderr and not (tmp_path / "fp16").exists()
+
+
 def test_adapter_loads_in_diffusers(tmp_path, manifest):
     out = tmp_path / "adapter"
     finetune(manifest, out, "--steps", 3, "--lora-rank", 2, "--lora-alpha", 4)
