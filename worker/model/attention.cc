@@ -3,11 +3,12 @@
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
+
+#include "worker/model/gradient.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -16,10 +17,6 @@ namespace {
 // docs/decisions/0007-attention-kernels.md.
 constexpr int64_t kMatmulMaxKeys = 128;
 constexpr int64_t kMatmulMinQueries = 64;
-
-bool RecordsGradient(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-}
 
 at::Tensor MatmulAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            AttentionMask mask) {

@@ -2,9 +2,9 @@
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 
 #include "absl/strings/str_cat.h"
+#include "worker/model/gradient.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -41,7 +41,7 @@ absl::StatusOr<ClipActivation> ParseClipActivation(absl::string_view name) {
 }
 
 at::Tensor ApplyClipActivation(ClipActivation activation, at::Tensor x) {
-  const bool in_place = !at::GradMode::is_enabled();
+  const bool in_place = !RecordsGradient(x);
   switch (activation) {
     case ClipActivation::kQuickGelu:
       // x * sigmoid(s x) = silu(s x) / s, which needs no second buffer.

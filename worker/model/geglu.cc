@@ -5,10 +5,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
+
+#include "worker/model/gradient.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -32,15 +33,11 @@ const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& FusedLinear() {
   return *fused;
 }
 
-bool RecordsGradient(const Linear& projection, const at::Tensor& x) {
-  return at::GradMode::is_enabled() && (x.requires_grad() || projection.weight.requires_grad());
-}
-
 }  // namespace
 
 at::Tensor Geglu(const Linear& projection, const at::Tensor& x) {
-  const bool records = RecordsGradient(projection, x) || projection.lora_down.defined();
-  if (!records && x.is_cpu() && x.scalar_type() == at::kFloat && FusedLinear().has_value()) {
+  const bool plain = !projection.lora_down.defined() && !RecordsGradient(x, projection.weight);
+  if (plain && x.is_cpu() && x.scalar_type() == at::kFloat && FusedLinear().has_value()) {
     const int64_t half = projection.out_features() / 2;
     const at::Tensor gate =
         FusedLinear()->call(x, projection.weight.narrow(0, half, half), projection.bias.narrow(0, half, half),

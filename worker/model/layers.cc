@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -14,6 +13,8 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
+
+#include "worker/model/gradient.h"
 
 namespace rsidiff::worker {
 
@@ -46,7 +47,7 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 }
 
 at::Tensor SiluConsuming(at::Tensor x) {
-  if (at::GradMode::is_enabled() && x.requires_grad()) return at::silu(x);
+  if (RecordsGradient(x)) return at::silu(x);
   return at::silu_(x);
 }
 
