@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "coordinator/cli/report_html.h"
+#include "coordinator/cli/html.h"
 #include "coordinator/cli/terminal.h"
 
 namespace rsidiff::coordinator {
@@ -20,32 +19,9 @@ constexpr int kPageWidth = 300;   // in the page
 constexpr double kQuantiles[] = {0, 0.01, 0.05, 0.25, 0.5, 0.75, 1};
 
 constexpr char kStyle[] = R"(
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
-h1, h2 { font-weight: 600; }
-table { border-collapse: collapse; }
-th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #ddd; vertical-align: top; }
-th { border-bottom: 2px solid #888; }
-.n { text-align: right; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } th, td { border-color: #444; } }
 )";
-
-// Prompts with one kind of reason, in the order of the pool.
-struct Kind {
-  size_t count = 0;
-  std::vector<size_t> samples;
-};
-
-// Kinds by the score that rejected, then by name.
-std::map<std::pair<Verdict, std::string>, Kind> KindsOf(const FilterOutcome& outcome) {
-  std::map<std::pair<Verdict, std::string>, Kind> kinds;
-  for (size_t i = 0; i < outcome.judged.size(); ++i) {
-    const JudgedPrompt& judged = outcome.judged[i];
-    Kind& kind = kinds[{judged.verdict, std::string(KindOf(judged.reason))}];
-    ++kind.count;
-    if (kind.samples.size() < kSamples) kind.samples.push_back(i);
-  }
-  return kinds;
-}
 
 std::string Share(size_t part, size_t all) {
   return absl::StrFormat("%.1f %%",
@@ -63,23 +39,17 @@ double ScoreOf(const JudgedPrompt& judged, Verdict score) {
   }
 }
 
-std::string Row(const std::vector<std::string>& cells, absl::string_view tag) {
-  std::string row = "<tr>";
-  for (const std::string& cell : cells)
-    absl::StrAppend(&row, "<", tag, ">", HtmlEscaped(cell), "</", tag, ">");
-  return row + "</tr>\n";
-}
-
 std::string PromptRow(const FilterOutcome& outcome, size_t i) {
   const JudgedPrompt& judged = outcome.judged[i];
-  return Row({Truncated(outcome.prompts[i], kPageWidth), absl::StrFormat("%.2f", judged.clarity),
-              absl::StrFormat("%.1f", judged.specificity), absl::StrFormat("%.2f", judged.diversity),
-              Truncated(judged.reason, kPageWidth)},
-             "td");
+  return HtmlRow({Truncated(outcome.prompts[i], kPageWidth), absl::StrFormat("%.2f", judged.clarity),
+                  absl::StrFormat("%.1f", judged.specificity), absl::StrFormat("%.2f", judged.diversity),
+                  Truncated(judged.reason, kPageWidth)},
+                 HtmlCell::kData);
 }
 
 std::string PromptTable(const FilterOutcome& outcome, const std::vector<size_t>& prompts) {
-  std::string html = "<table>\n" + Row({"prompt", "clarity", "specificity", "diversity", "reason"}, "th");
+  std::string html =
+      "<table>\n" + HtmlRow({"prompt", "clarity", "specificity", "diversity", "reason"}, HtmlCell::kHead);
   for (const size_t i : prompts) html += PromptRow(outcome, i);
   return html + "</table>\n";
 }
@@ -87,7 +57,7 @@ std::string PromptTable(const FilterOutcome& outcome, const std::vector<size_t>&
 std::string Spread(const FilterOutcome& outcome) {
   std::vector<std::string> head = {"score", "least to keep"};
   for (const double quantile : kQuantiles) head.push_back(absl::StrFormat("%.0f %%", 100 * quantile));
-  std::string html = "<h2>Spread of the scores</h2>\n<table>\n" + Row(head, "th");
+  std::string html = "<h2>Spread of the scores</h2>\n<table>\n" + HtmlRow(head, HtmlCell::kHead);
   const std::pair<Verdict, double> scores[] = {{Verdict::kUnclear, outcome.thresholds.clarity},
                                                {Verdict::kVague, outcome.thresholds.specificity},
                                                {Verdict::kDuplicate, outcome.thresholds.diversity}};
@@ -101,7 +71,7 @@ std::string Spread(const FilterOutcome& outcome) {
       const auto at = static_cast<size_t>(quantile * static_cast<double>(values.size()));
       cells.push_back(values.empty() ? "" : absl::StrFormat("%.2f", values[std::min(at, values.size() - 1)]));
     }
-    html += Row(cells, "td");
+    html += HtmlRow(cells, HtmlCell::kData);
   }
   return html + "</table>\n";
 }
@@ -146,11 +116,24 @@ std::string RejectedLines(const FilterOutcome& outcome) {
   return lines;
 }
 
-Table FilterTable(const FilterOutcome& outcome) {
+FilterKinds KindsOf(const FilterOutcome& outcome) {
+  FilterKinds kinds;
+  for (size_t i = 0; i < outcome.judged.size(); ++i) {
+    const JudgedPrompt& judged = outcome.judged[i];
+    FilterKind& kind = kinds[{judged.verdict, std::string(KindOf(judged.reason))}];
+    ++kind.count;
+    if (kind.samples.size() < kSamples) kind.samples.push_back(i);
+  }
+  return kinds;
+}
+
+Table FilterTable(const FilterOutcome& outcome, const FilterKinds& kinds) {
   Table table({{"verdict"}, {"reason"}, {"prompts", Align::kRight}, {"share", Align::kRight}, {"example"}});
   const size_t all = outcome.prompts.size();
-  if (CountVerdicts(outcome.judged).kept == 0) table.AddRow({"kept", "", "0", Share(0, all), ""});
-  for (const auto& [key, kind] : KindsOf(outcome)) {
+  if (kinds.empty() || kinds.begin()->first.first != Verdict::kKept) {
+    table.AddRow({"kept", "", "0", Share(0, all), ""});
+  }
+  for (const auto& [key, kind] : kinds) {
     table.AddRow({std::string(VerdictName(key.first)), key.second, absl::StrCat(kind.count),
                   Share(kind.count, all), Truncated(outcome.prompts[kind.samples.front()], kPromptWidth)});
   }
@@ -158,28 +141,24 @@ Table FilterTable(const FilterOutcome& outcome) {
   return table;
 }
 
-std::string FilterReportHtml(const FilterOutcome& outcome) {
-  std::string html = absl::StrCat(
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Prompt "
-      "filter</title>\n<style>",
-      kStyle, "</style>\n</head>\n<body>\n<h1>Prompt filter</h1>\n<p>", outcome.prompts.size(),
-      " prompts, and ", outcome.exact_duplicates,
-      " exact duplicates that were dropped before.</p>\n<table>\n");
-  const Table table = FilterTable(outcome);
-  html += Row({"verdict", "reason", "prompts", "share", "example"}, "th");
-  for (const std::vector<std::string>& row : table.rows()) html += Row(row, "td");
-  html += "</table>\n" + Spread(outcome);
-  for (const auto& [key, kind] : KindsOf(outcome)) {
+std::string FilterReportHtml(const FilterOutcome& outcome, const FilterKinds& kinds) {
+  std::string body = absl::StrCat("<p>", outcome.prompts.size(), " prompts, and ", outcome.exact_duplicates,
+                                  " exact duplicates that were dropped before.</p>\n<table>\n");
+  body += HtmlRow({"verdict", "reason", "prompts", "share", "example"}, HtmlCell::kHead);
+  const Table table = FilterTable(outcome, kinds);
+  for (const std::vector<std::string>& row : table.rows()) body += HtmlRow(row, HtmlCell::kData);
+  body += "</table>\n" + Spread(outcome);
+  for (const auto& [key, kind] : kinds) {
     if (key.first == Verdict::kKept) continue;
-    absl::StrAppend(&html, "<h2>", VerdictName(key.first), ": ", HtmlEscaped(key.second), "</h2>\n<p>",
+    absl::StrAppend(&body, "<h2>", VerdictName(key.first), ": ", HtmlEscaped(key.second), "</h2>\n<p>",
                     kind.count, " rejected", kind.count > kind.samples.size() ? ", the first of them:" : ":",
                     "</p>\n", PromptTable(outcome, kind.samples));
   }
   for (const Verdict score : {Verdict::kUnclear, Verdict::kVague, Verdict::kDuplicate}) {
-    absl::StrAppend(&html, "<h2>Kept with the least ", VerdictName(score), "</h2>\n",
+    absl::StrAppend(&body, "<h2>Kept with the least ", VerdictName(score), "</h2>\n",
                     PromptTable(outcome, NextToThreshold(outcome, score)));
   }
-  return html + "</body>\n</html>\n";
+  return HtmlPage("Prompt filter", kStyle, body);
 }
 
 }  // namespace rsidiff::coordinator

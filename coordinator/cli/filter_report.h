@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coordinator/cli/table.h"
@@ -21,11 +23,20 @@ struct FilterOutcome {
 /// prompts".
 std::string RejectedLines(const FilterOutcome& outcome);
 
+/// Prompts with one kind of reason.
+struct FilterKind {
+  size_t count = 0;
+  std::vector<size_t> samples;  // the first few, in the order of the pool
+};
+/// By the score that rejected, then by the reason's kind; kept prompts have none and come first.
+using FilterKinds = std::map<std::pair<Verdict, std::string>, FilterKind>;
+FilterKinds KindsOf(const FilterOutcome& outcome);
+
 /// Kept and rejected prompts by score and kind of reason, each with an example.
-Table FilterTable(const FilterOutcome& outcome);
+Table FilterTable(const FilterOutcome& outcome, const FilterKinds& kinds);
 
 /// A page with that table, the spread of the scores, and some prompts for each kind of reason and next to the
 /// thresholds. Self-contained, and of some ten kilobytes however many prompts there are.
-std::string FilterReportHtml(const FilterOutcome& outcome);
+std::string FilterReportHtml(const FilterOutcome& outcome, const FilterKinds& kinds);
 
 }  // namespace rsidiff::coordinator

@@ -7,7 +7,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_file.h"
@@ -57,26 +58,28 @@ nlohmann::ordered_json Summary(const FilterOutcome& outcome) {
 
 // A prompt a line; where a prompt has lines itself, a JSON list.
 absl::Status WriteKept(const FilterOutcome& outcome, const NewFolder& folder) {
-  std::string lines;
-  nlohmann::json list = nlohmann::json::array();
+  std::vector<absl::string_view> kept;
   bool has_lines = false;
   for (size_t i = 0; i < outcome.prompts.size(); ++i) {
     if (outcome.judged[i].verdict != Verdict::kKept) continue;
-    has_lines |= outcome.prompts[i].find_first_of("\r\n") != std::string::npos;
-    absl::StrAppend(&lines, outcome.prompts[i], "\n");
+    kept.push_back(outcome.prompts[i]);
+    has_lines |= absl::StrContains(kept.back(), '\n') || absl::StrContains(kept.back(), '\r');
   }
-  if (!has_lines) return WriteFileAtomically(folder.path() / "kept.txt", lines);
-  for (size_t i = 0; i < outcome.prompts.size(); ++i) {
-    if (outcome.judged[i].verdict == Verdict::kKept) list.push_back(outcome.prompts[i]);
+  if (has_lines) {
+    return WriteFileAtomically(
+        folder.path() / "kept.json",
+        nlohmann::json(std::vector<std::string>(kept.begin(), kept.end())).dump(0) + "\n");
   }
-  return WriteFileAtomically(folder.path() / "kept.json", list.dump(0) + "\n");
+  return WriteFileAtomically(folder.path() / "kept.txt",
+                             absl::StrCat(absl::StrJoin(kept, "\n"), kept.empty() ? "" : "\n"));
 }
 
-absl::Status WriteOutcome(const FilterOutcome& outcome, const std::string& out) {
+absl::Status WriteOutcome(const FilterOutcome& outcome, const FilterKinds& kinds, const std::string& out) {
   RSIDIFF_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(out));
   RSIDIFF_RETURN_IF_ERROR(WriteKept(outcome, folder));
   RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(folder.path() / "rejected.jsonl", RejectedLines(outcome)));
-  RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(folder.path() / "report.html", FilterReportHtml(outcome)));
+  RSIDIFF_RETURN_IF_ERROR(
+      WriteFileAtomically(folder.path() / "report.html", FilterReportHtml(outcome, kinds)));
   return folder.Commit();
 }
 
@@ -94,14 +97,15 @@ absl::StatusOr<ExitCode> Filter(Options options, CommandContext& context) {
   outcome.exact_duplicates = list.duplicates;
   outcome.prompts = std::move(list.prompts);
   outcome.judged = FilterPrompts(outcome.prompts, outcome.thresholds);
+  const FilterKinds kinds = KindsOf(outcome);
   if (!options.out.empty()) {
-    RSIDIFF_RETURN_IF_ERROR(WriteOutcome(outcome, options.out));
+    RSIDIFF_RETURN_IF_ERROR(WriteOutcome(outcome, kinds, options.out));
     context.Note(absl::StrCat("written to ", options.out));
   }
   if (context.json) {
     context.out() << Summary(outcome).dump(1) << "\n";
   } else {
-    context.out() << FilterTable(outcome).Render(context.environment.out_terminal);
+    context.out() << FilterTable(outcome, kinds).Render(context.environment.out_terminal);
   }
   return ExitCode::kOk;
 }

@@ -2,20 +2,16 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
 #include "common/config/yaml_writer.h"
+#include "coordinator/cli/html.h"
 #include "coordinator/cli/run_text.h"
 
 namespace rsidiff::coordinator {
 namespace {
 
 constexpr char kStyle[] = R"(
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
-h1, h2 { font-weight: 600; }
-table { border-collapse: collapse; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }
-th { border-bottom: 2px solid #888; }
+th, td { text-align: right; font-variant-numeric: tabular-nums; }
 .facts td, .facts th, .left { text-align: left; border: 0; font-weight: normal; }
 .facts th { color: #666; }
 tr.best { background: #e8f5e9; }
@@ -47,14 +43,11 @@ std::string Facts(const v1::RunStatus& status) {
 
 std::string Metrics(const v1::RunStatus& status) {
   const Table table = RoundTable(status);
-  std::string html = "<table>\n<tr>";
-  for (const Table::Column& column : table.columns())
-    absl::StrAppend(&html, "<th>", HtmlEscaped(column.title), "</th>");
-  html += "</tr>\n";
+  std::vector<std::string> titles;
+  for (const Table::Column& column : table.columns()) titles.push_back(column.title);
+  std::string html = "<table>\n" + HtmlRow(titles, HtmlCell::kHead);
   for (const std::vector<std::string>& row : table.rows()) {
-    html += row.back() == "best" ? "<tr class=\"best\">" : "<tr>";
-    for (const std::string& cell : row) absl::StrAppend(&html, "<td>", HtmlEscaped(cell), "</td>");
-    html += "</tr>\n";
+    html += HtmlRow(row, HtmlCell::kData, row.back() == "best" ? "best" : "");
   }
   return absl::StrCat(html, "</table>\n<p>", HtmlEscaped(RoundTableLegend(status)), "</p>\n");
 }
@@ -82,26 +75,16 @@ absl::StatusOr<std::string> Pictures(const PictureGrid& grid, ArtifactStore& sto
 
 }  // namespace
 
-std::string HtmlEscaped(absl::string_view text) {
-  return absl::StrReplaceAll(
-      text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
-}
-
 absl::StatusOr<std::string> ReportHtml(const v1::RunStatus& status, const PictureGrid& grid,
                                        ArtifactStore& store) {
   const v1::RunRecord& run = status.run();
-  const std::string title = HtmlEscaped(absl::StrCat("Run ", run.id(), " ", run.spec().name()));
-  std::string html =
-      absl::StrCat("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>", title,
-                   "</title>\n<style>", kStyle, "</style>\n</head>\n<body>\n<h1>", title, "</h1>\n",
-                   Facts(status), "<h2>Rounds</h2>\n", Metrics(status));
+  std::string body = absl::StrCat(Facts(status), "<h2>Rounds</h2>\n", Metrics(status));
   if (!grid.prompts.empty()) {
     RSIDIFF_ASSIGN_OR_RETURN(const std::string pictures, Pictures(grid, store));
-    absl::StrAppend(&html, "<h2>Pictures</h2>\n<p>Same prompts and seeds in every round.</p>\n", pictures);
+    absl::StrAppend(&body, "<h2>Pictures</h2>\n<p>Same prompts and seeds in every round.</p>\n", pictures);
   }
-  absl::StrAppend(&html, "<h2>Run file</h2>\n<pre>", HtmlEscaped(RunSpecToYaml(run.spec())),
-                  "</pre>\n</body>\n</html>\n");
-  return html;
+  absl::StrAppend(&body, "<h2>Run file</h2>\n<pre>", HtmlEscaped(RunSpecToYaml(run.spec())), "</pre>\n");
+  return HtmlPage(absl::StrCat("Run ", run.id(), " ", run.spec().name()), kStyle, body);
 }
 
 }  // namespace rsidiff::coordinator

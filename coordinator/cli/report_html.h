@@ -14,7 +14,4 @@ namespace rsidiff::coordinator {
 absl::StatusOr<std::string> ReportHtml(const v1::RunStatus& status, const PictureGrid& grid,
                                        ArtifactStore& store);
 
-/// `text` with the characters that HTML gives a meaning replaced.
-std::string HtmlEscaped(absl::string_view text);
-
 }  // namespace rsidiff::coordinator

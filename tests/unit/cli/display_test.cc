@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/cli/bitmap_font.h"
+#include "coordinator/cli/html.h"
 #include "coordinator/cli/report_html.h"
 #include "coordinator/cli/run_progress.h"
 #include "coordinator/cli/run_text.h"
