@@ -124,6 +124,20 @@ TEST(SelectSamplesTest, EqualScoresShareTheirRanks) {
   EXPECT_DOUBLE_EQ(samples[1].reward(), 0.5);
 }
 
+// K = 1: nothing to choose among a prompt's samples, so the gate alone decides, by either method.
+TEST(SelectSamplesTest, AnOnlySampleIsTheBestOfItsPrompt) {
+  for (const v1::SelectionMethod method : {v1::SELECTION_METHOD_SUM, v1::SELECTION_METHOD_RANK}) {
+    v1::RunSpec spec = Spec(method, 2);
+    spec.mutable_selection()->set_gate(0);
+    const StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
+    const auto samples = SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 1, -9, -9)});
+    EXPECT_THAT(Selected(samples), ElementsAre(0));
+    EXPECT_EQ(samples[1].rank(), 0);
+    EXPECT_TRUE(std::isfinite(samples[0].reward()));
+    EXPECT_EQ(SummarizeSelection(spec, samples).prompts_without_selection(), 1);
+  }
+}
+
 TEST(SelectSamplesTest, AllKeepsEverySampleAndIgnoresTheGate) {
   v1::RunSpec spec = Spec(v1::SELECTION_METHOD_ALL, 1);
   spec.mutable_selection()->set_gate(50);
