@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -36,6 +37,10 @@ struct Range {
 constexpr Bound kIn = Bound::kIncluded;
 constexpr Bound kEx = Bound::kExcluded;
 
+// The optimizer divides in fp32 by a root that may be 0 plus this, which must not become 0 there.
+constexpr double kSmallestEpsilon = 1e-37;
+static_assert(kSmallestEpsilon > std::numeric_limits<float>::min());
+
 // Upper limits without a mathematical reason only keep a slip of the keyboard from planning a run
 // that no fleet would finish.
 constexpr Range kRanges[] = {
@@ -60,7 +65,7 @@ constexpr Range kRanges[] = {
     {"train.learning_rate", 0, kEx, 1, kIn},
     {"train.beta1", 0, kIn, 1, kEx},
     {"train.beta2", 0, kIn, 1, kEx},
-    {"train.epsilon", 0, kEx, 1, kIn},
+    {"train.epsilon", kSmallestEpsilon, kIn, 1, kIn},
     {"train.weight_decay", 0, kIn, 1, kIn},
     {"train.max_grad_norm", 0, kIn, 1e6, kIn},
     {"train.ema_decay", 0, kIn, 1, kEx},

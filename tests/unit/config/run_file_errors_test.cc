@@ -90,6 +90,8 @@ const Mistake kMistakes[] = {
      "run.yaml:18:10: train.steps has to be at least 1 and at most 10000000, not 0"},
     {"OpenRange", "steps: 10", "replay: 1",
      "run.yaml:18:11: train.replay has to be at least 0 and below 1, not 1"},
+    {"ZeroInSinglePrecision", "steps: 10", "epsilon: 1e-60",
+     "run.yaml:18:12: train.epsilon has to be at least 1e-37 and at most 1, not 1e-60"},
     {"NotFinite", "steps: 10", "learning_rate: .nan",
      "run.yaml:18:18: train.learning_rate has to be a number, not \".nan\""},
     {"NoValue", "steps: 10", "steps:", "run.yaml:18:3: train.steps has no value"},
