@@ -2,9 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "common/artifact/folder.h"
+#include "common/base/file.h"
 #include "tests/unit/cli/command_line.h"
 #include "tests/unit/cli/fake_coordinator.h"
 
@@ -179,6 +183,66 @@ TEST_F(Commands, DryRunSubmitsNothing) {
   EXPECT_EQ(json["plan"]["evaluation_samples"], 64);
   EXPECT_EQ(json["plan"]["unet_calls"], 2 * 12 * (3 * 384 + 4 * 64));
   EXPECT_EQ(json["spec"]["train"]["steps"], 40);
+}
+
+// A copy of the run file where the model folders that it names have every file, empty but for what a plan
+// reads.
+std::string WithModels(const std::string& name) {
+  const std::string source = RSIDIFF_SOURCE_DIR;
+  const std::filesystem::path root = testing::TempDir() + "/sd14";
+  const std::filesystem::path models = root / "deploy/examples/models";
+  std::map<std::string, std::string> files = {
+      {"unet/config.json", R"({"sample_size": 64})"},
+      {"vae/config.json", R"({"block_out_channels": [128, 256, 512, 512]})"}};
+  for (const char* file : {"model_index.json", "unet/diffusion_pytorch_model.safetensors",
+                           "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json",
+                           "text_encoder/model.safetensors", "tokenizer/vocab.json", "tokenizer/merges.txt",
+                           "scheduler/scheduler_config.json"}) {
+    files[file] = "";
+  }
+  for (const auto& [file, text] : files) {
+    const std::filesystem::path path = models / "stable-diffusion-v1-4" / file;
+    EXPECT_TRUE(CreateFolders(path.parent_path()).ok());
+    EXPECT_TRUE(WriteFileAtomically(path, text).ok());
+  }
+  for (const char* scorer : {"hps-v2.1", "clip-vit-large-patch14", "aesthetic-v2", "pickscore-v1"}) {
+    EXPECT_TRUE(CreateFolders(models / scorer).ok());
+    for (const char* file :
+         {"config.json", "model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}) {
+      EXPECT_TRUE(WriteFileAtomically(models / scorer / file, "").ok());
+    }
+  }
+  std::filesystem::remove(root / "tests");
+  std::filesystem::create_directory_symlink(source + "/tests", root / "tests");
+  const std::filesystem::path copy = root / "deploy/examples" / name;
+  EXPECT_TRUE(WriteFileAtomically(copy, *ReadFile(source + "/deploy/examples/" + name)).ok());
+  return copy;
+}
+
+TEST_F(Commands, ExampleRunFilesOfStableDiffusionArePlanned) {
+  struct Expected {
+    std::string file;
+    uint64_t prompts;
+    uint64_t samples;
+    uint64_t kept;
+    uint64_t evaluated;
+  };
+  // PartiPrompts less the three that the filter rejects; all of HPD.
+  const Expected examples[] = {{"sd14-parti", 1629, 1629 * 8, 1629, 200},
+                               {"sd14-hpd", 400, 400 * 16, 800, 100}};
+  for (const Expected& expected : examples) {
+    const std::string file = WithModels(expected.file + ".yaml");
+    const CommandOutcome outcome = line.Run({"run", "submit", file, "--dry-run", "--json"});
+    ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+    const nlohmann::json plan = Json(outcome)["plan"];
+    EXPECT_EQ(plan["width"], 512);
+    EXPECT_EQ(plan["rounds"], 8);
+    EXPECT_EQ(plan["prompts_per_round"], expected.prompts);
+    EXPECT_EQ(plan["samples_per_round"], expected.samples);
+    EXPECT_EQ(plan["kept_per_round"], expected.kept);
+    EXPECT_EQ(plan["evaluation_samples"], expected.evaluated);
+    EXPECT_EQ(plan["unet_calls"], 2 * 50 * (8 * expected.samples + 9 * expected.evaluated));
+  }
 }
 
 TEST_F(Commands, WrongRunFilesAreUsageErrors) {
