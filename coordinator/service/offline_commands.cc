@@ -24,10 +24,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr Table kTables[] = {Table::kMeta,     Table::kRuns,    Table::kRounds,  Table::kTasks,
-                             Table::kSamples,  Table::kPrompts, Table::kWorkers, Table::kGenerations,
-                             Table::kRequests, Table::kEvents};
-
 absl::StatusOr<std::vector<Row>> ReadAll(const Database& database) {
   std::vector<Row> rows;
   for (Table table : kTables) {

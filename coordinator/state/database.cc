@@ -25,10 +25,6 @@
 namespace rsidiff::coordinator {
 namespace {
 
-constexpr Table kTables[] = {Table::kMeta,     Table::kRuns,    Table::kRounds,  Table::kTasks,
-                             Table::kSamples,  Table::kPrompts, Table::kWorkers, Table::kGenerations,
-                             Table::kRequests, Table::kEvents};
-
 rocksdb::Slice AsSlice(absl::string_view text) {
   return {text.data(), text.size()};
 }

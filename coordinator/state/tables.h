@@ -27,6 +27,11 @@ namespace rsidiff::coordinator {
 inline constexpr uint32_t kSchemaVersion = 1;
 inline constexpr absl::string_view kMetaKey = "meta";
 
+/// Every table; parents come before children.
+inline constexpr Table kTables[] = {Table::kMeta,     Table::kRuns,    Table::kRounds,  Table::kTasks,
+                                    Table::kSamples,  Table::kPrompts, Table::kWorkers, Table::kGenerations,
+                                    Table::kRequests, Table::kEvents};
+
 enum class PromptList : uint8_t { kTrain = 1, kEvaluation = 2 };
 
 std::string RunKey(uint64_t run_id);
