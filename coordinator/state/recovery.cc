@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <tuple>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -19,13 +20,26 @@ absl::Status Parse(const Row& row, google::protobuf::MessageLite& message) {
   return BadRow(row, absl::StrCat("value is not a ", message.GetTypeName()));
 }
 
+// A count is only believed when so many prompts are there: a damaged one may be any number.
+absl::Status CheckPromptCounts(const Run& run) {
+  auto check = [&run](size_t stored, uint32_t count, absl::string_view kind) {
+    if (stored == count) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat("table prompts has ", stored, " of the ", count, " ", kind,
+                                            " prompts of run ", run.record.id()));
+  };
+  RSIDIFF_RETURN_IF_ERROR(check(run.train_prompts.size(), run.record.train_prompt_count(), "training"));
+  return check(run.evaluation_prompts.size(), run.record.evaluation_prompt_count(), "evaluation");
+}
+
 }  // namespace
 
 absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time now) {
   now_ = now;
-  // Parents before children, as the tables are declared.
-  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.table < b.table; });
+  // Parents before children, as the tables are declared; prompts in their order.
+  std::sort(rows.begin(), rows.end(),
+            [](const Row& a, const Row& b) { return std::tie(a.table, a.key) < std::tie(b.table, b.key); });
   for (const Row& row : rows) RSIDIFF_RETURN_IF_ERROR(LoadRow(row));
+  for (const auto& [id, run] : runs_) RSIDIFF_RETURN_IF_ERROR(CheckPromptCounts(run));
   if (meta_.schema_version() > kSchemaVersion) {
     return absl::FailedPreconditionError(absl::StrCat("database has schema version ", meta_.schema_version(),
                                                       "; this program reads up to ", kSchemaVersion));
@@ -69,10 +83,7 @@ absl::Status Core::Impl::LoadRow(const Row& row) {
       v1::RunRecord record;
       RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
       if (row.key != RunKey(record.id())) return BadRow(row, "key and value name different runs");
-      Run& run = runs_[record.id()];
-      run.record = std::move(record);
-      run.train_prompts.resize(run.record.train_prompt_count());
-      run.evaluation_prompts.resize(run.record.evaluation_prompt_count());
+      runs_[record.id()].record = std::move(record);
       return absl::OkStatus();
     }
     case Table::kRounds: {
@@ -161,9 +172,14 @@ absl::Status Core::Impl::LoadPrompt(const Row& row) {
   if (run == runs_.end()) return BadRow(row, "its run is missing");
   v1::PromptRecord prompt;
   RSIDIFF_RETURN_IF_ERROR(Parse(row, prompt));
-  auto& prompts = list == PromptList::kTrain ? run->second.train_prompts : run->second.evaluation_prompts;
-  if (index >= prompts.size()) return BadRow(row, "index is beyond the run's prompts");
-  prompts[index] = prompt.text();
+  const bool train = list == PromptList::kTrain;
+  auto& prompts = train ? run->second.train_prompts : run->second.evaluation_prompts;
+  const v1::RunRecord& record = run->second.record;
+  if (index >= (train ? record.train_prompt_count() : record.evaluation_prompt_count())) {
+    return BadRow(row, "index is beyond the run's prompts");
+  }
+  if (index != prompts.size()) return BadRow(row, absl::StrCat("prompt ", prompts.size(), " is missing"));
+  prompts.push_back(prompt.text());
   return absl::OkStatus();
 }
 

@@ -217,5 +217,35 @@ TEST(CoreRunTest, StopRuleEndsTheRunAndSaysSo) {
   EXPECT_EQ(status.rounds(status.rounds_size() - 1).phase(), v1::ROUND_PHASE_ABANDONED);
 }
 
+TEST(CoreRunTest, PromptsThatAreNotThereAreRefusedByName) {
+  CoreHarness harness;
+  harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 1));
+  auto refusal = [&harness](auto damage) {
+    auto disk = harness.disk();
+    damage(disk);
+    std::vector<Row> rows;
+    for (const auto& [where, value] : disk) rows.push_back({where.first, where.second, value});
+    absl::Status status = Core::Recover({}, std::move(rows), harness.now()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refusal([](auto& disk) {
+                std::string& value = disk.at({Table::kRuns, RunKey(1)});
+                v1::RunRecord run;
+                run.ParseFromString(value);
+                run.set_train_prompt_count(4'294'967'295);
+                value = run.SerializeAsString();
+              }),
+              HasSubstr("table prompts has 4 of the 4294967295 training prompts of run 1"));
+  EXPECT_THAT(refusal([](auto& disk) {
+                disk.erase({Table::kPrompts, PromptKey(1, PromptList::kTrain, 1)});
+              }),
+              HasSubstr("prompt 1 is missing"));
+  EXPECT_THAT(refusal([](auto& disk) {
+                disk.erase({Table::kPrompts, PromptKey(1, PromptList::kEvaluation, 1)});
+              }),
+              HasSubstr("table prompts has 1 of the 2 evaluation prompts of run 1"));
+}
+
 }  // namespace
 }  // namespace rsidiff::coordinator
