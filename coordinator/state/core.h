@@ -58,7 +58,8 @@ struct CoreOptions {
   std::string cluster_id;  // for a fresh database
   std::string http_address;
   absl::Duration lease_ttl = absl::Seconds(15);
-  absl::Duration recovery_grace = absl::Seconds(30);
+  /// How long holders of leases have to come back after a restart of the coordinator.
+  absl::Duration RecoveryGrace() const { return 2 * lease_ttl; }
   absl::Duration join_window = absl::Seconds(2);
   int max_lost_attempts = 10;
   int max_error_attempts = 3;

@@ -57,8 +57,14 @@ absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time
   Put(Table::kMeta, std::string(kMetaKey), meta_);
   Log(0, 0, "", absl::StrCat("coordinator started, epoch ", meta_.epoch()));
   for (auto& [name, worker] : workers_) {
+    // Only a clock that was set back puts the deadline further away than it ever was.
+    int64_t latest = NowMicros() + worker.record.drain_allowed_us();
+    if (worker.record.drain_allowed_us() > 0 && worker.record.drain_deadline_us() > latest) {
+      worker.record.set_drain_deadline_us(latest);
+      PutWorker(worker);
+    }
     if (worker.alive()) {
-      worker.seen = now + options_.recovery_grace - options_.lease_ttl;
+      worker.seen = now + options_.RecoveryGrace() - options_.lease_ttl;
     } else {
       // Whatever was done to the clock, nobody is forgotten at once or remembered for ever.
       worker.seen = std::clamp(absl::FromUnixMicros(worker.record.seen_us()),
@@ -211,7 +217,7 @@ void Core::Impl::RestoreLeases(Task& task) {
     lease.task = id;
     lease.worker = worker;
     lease.incarnation = incarnation;
-    lease.deadline = now_ + options_.recovery_grace;
+    lease.deadline = now_ + options_.RecoveryGrace();
     lease.unknown = true;
     leases_[token] = lease;
     ++runs_.at(id.run_id).leased;

@@ -69,6 +69,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) 
     worker.record.set_state(v1::WORKER_STATE_ACTIVE);
     worker.record.set_registered_us(NowMicros());
     worker.record.clear_drain_deadline_us();
+    worker.record.clear_drain_allowed_us();
     worker.record.clear_drain_reason();
     Log(0, 0, request.name(),
         absl::StrCat("worker ", request.name(), " joined as incarnation ", worker.record.incarnation()));
@@ -98,7 +99,10 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::HeartbeatRequest& request)
     if (MustRegroup(held.token())) response.add_regroup_tokens(held.token());
   }
   response.set_draining(worker->record.state() != v1::WORKER_STATE_ACTIVE);
-  response.set_drain_deadline_us(worker->record.drain_deadline_us());
+  if (worker->record.drain_deadline_us() > 0) {
+    absl::Duration left = absl::FromUnixMicros(worker->record.drain_deadline_us()) - now_;
+    response.set_drain_left_ms(std::max<int64_t>(0, absl::ToInt64Milliseconds(left)));
+  }
   response.set_lease_ttl_ms(absl::ToInt64Milliseconds(options_.lease_ttl));
   return response;
 }
@@ -132,8 +136,9 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::DrainWorkerRequest& reques
     worker.record.set_drain_reason(request.reason().empty() ? "no reason given" : request.reason());
     // A SIGTERM after a drain by hand names no deadline, and does not lift the one that there is.
     if (request.deadline_seconds() > 0) {
-      worker.record.set_drain_deadline_us(
-          absl::ToUnixMicros(now_ + absl::Seconds(request.deadline_seconds())));
+      absl::Duration allowed = absl::Seconds(request.deadline_seconds());
+      worker.record.set_drain_deadline_us(absl::ToUnixMicros(now_ + allowed));
+      worker.record.set_drain_allowed_us(absl::ToInt64Microseconds(allowed));
     }
     PutWorker(worker);
     Log(0, 0, request.name(), absl::StrCat("worker ", request.name(), " drains: ", request.reason()));

@@ -43,7 +43,6 @@ FaultPlan ChooseFaults(Faults faults, Random& random) {
   plan.drain_workers = random.Chance(0.3);
   plan.cut_workers = random.Chance(0.3);
   plan.swizzle_workers = random.Chance(0.2);
-  plan.worker_clocks = random.Chance(0.2);
   plan.pause_runs = random.Chance(0.2);
   plan.cancel_runs = random.Chance(0.1);
   plan.fork_runs = random.Chance(0.2);
@@ -142,8 +141,6 @@ void Scenario::StartWorker(const std::string& name, absl::Duration delay) {
     auto& worker = workers_[name];
     if (worker != nullptr && worker->alive() && !plan_.twin_workers) return;
     worker = std::make_shared<Worker>(environment, name);
-    if (plan_.worker_clocks)
-      worker->process().clock_is_fast = world_.random.Between(-absl::Hours(24), absl::Hours(24));
     worker->Start();
   });
 }

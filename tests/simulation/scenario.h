@@ -40,7 +40,6 @@ struct FaultPlan {
   bool drain_workers = false;
   bool cut_workers = false;      // partitions
   bool swizzle_workers = false;  // cut or kill all, one after the other, and bring them back in another order
-  bool worker_clocks = false;
   bool crash_coordinator = false;
   bool pause_coordinator = false;
   bool pause_runs = false;

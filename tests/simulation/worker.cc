@@ -114,9 +114,10 @@ void Worker::Heartbeat() {
     }
     draining_ = response.draining();
     if (draining_ && tasks_.empty()) return Exit();
-    absl::Time wall_clock = env_.world.now() + process_->clock_is_fast;
-    if (response.drain_deadline_us() > 0 && wall_clock >= absl::FromUnixMicros(response.drain_deadline_us()))
-      ReturnAll();
+    if (response.has_drain_left_ms())
+      After(absl::Milliseconds(response.drain_left_ms()), [this, incarnation] {
+        if (incarnation == incarnation_) ReturnAll();
+      });
   });
 }
 

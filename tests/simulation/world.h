@@ -31,8 +31,7 @@ class Random {
 struct Process {
   bool alive = true;
   absl::Time paused_until = absl::InfinitePast();
-  bool reachable = true;         // false: nothing gets to it or away from it
-  absl::Duration clock_is_fast;  // its wall clock, against the true time
+  bool reachable = true;  // false: nothing gets to it or away from it
 };
 
 /// Virtual time: a queue of things to do, in time order, equal times in the order they were scheduled.

@@ -1,5 +1,6 @@
 #include "worker/agent/agent.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -111,8 +112,8 @@ absl::Status Agent::Ready() const {
 }
 
 void Agent::OnSessionChange(const Session::State& state) {
-  bool deadline_passed = state.draining && state.drain_deadline_us > 0 &&
-                         absl::Now() >= absl::FromUnixMicros(state.drain_deadline_us);
+  bool deadline_passed = state.draining && state.drain_deadline.has_value() &&
+                         std::chrono::steady_clock::now() >= *state.drain_deadline;
   absl::MutexLock lock(&mutex_);
   if (state.registrations > session_state_.registrations) metrics_.CountRegistration();
   session_state_ = state;

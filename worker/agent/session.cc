@@ -170,7 +170,10 @@ void Session::HeartbeatOnce() {
     fenced_in_a_row_ = 0;
     if (response->lease_ttl_ms() > 0) ttl_ = absl::Milliseconds(response->lease_ttl_ms());
     state_.draining = response->draining();
-    state_.drain_deadline_us = response->drain_deadline_us();
+    state_.drain_deadline.reset();
+    if (response->has_drain_left_ms()) {
+      state_.drain_deadline = sent + std::chrono::milliseconds(response->drain_left_ms());
+    }
   }
   Publish();
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -41,7 +42,7 @@ class Session {
     uint64_t incarnation = 0;
     uint64_t registrations = 0;  // how often Register succeeded
     bool draining = false;       // by the coordinator's wish
-    int64_t drain_deadline_us = 0;
+    std::optional<std::chrono::steady_clock::time_point> drain_deadline;
     absl::Status status;  // not OK: over for good
   };
 

@@ -292,6 +292,37 @@ TEST_F(CoreFaultsTest, DrainDeadlineTakesTheTaskBack) {
   EXPECT_EQ(Run().last_error(), "") << "a planned end is no error";
 }
 
+TEST_F(CoreFaultsTest, DrainDeadlineMovesWithNoClock) {
+  Submit();
+  uint64_t incarnation = harness_.Register("w");
+  std::vector<v1::Grant> held = harness_.Lease("w", incarnation);
+  harness_.Ok<v1::DrainWorkerResponse>(Drain(10));
+  harness_.Pass(absl::Seconds(4));
+  EXPECT_EQ(harness_.Heartbeat("w", incarnation, held).drain_left_ms(), 6'000);
+  harness_.Restart(-absl::Minutes(30));
+  EXPECT_EQ(harness_.Heartbeat("w", incarnation, held).drain_left_ms(), 10'000);
+  EXPECT_TRUE(harness_.MemoryEqualsDisk());
+  PassBeating(absl::Seconds(10), "w", incarnation, held);
+  EXPECT_EQ(FindWorker("w").state(), v1::WORKER_STATE_DRAINED);
+}
+
+TEST(CoreGraceTest, GraceAfterARestartFollowsTheLeaseTime) {
+  CoreHarness harness(absl::Seconds(3));
+  harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 1));
+  std::vector<v1::Grant> lost = harness.Lease("gone", harness.Register("gone"));
+  ASSERT_EQ(lost.size(), 1u);
+  harness.Restart();
+  harness.Pass(absl::Seconds(5));
+  auto state = [&] {
+    v1::TaskRecord task;
+    task.ParseFromString(harness.disk().at({Table::kTasks, TaskRowKey(TaskId::From(lost[0].task()))}));
+    return task.state();
+  };
+  EXPECT_EQ(state(), v1::TASK_STATE_UNKNOWN);
+  harness.Pass(absl::Seconds(1));
+  EXPECT_EQ(state(), v1::TASK_STATE_PENDING);
+}
+
 TEST_F(CoreFaultsTest, NewerSchemaAndTornRowsAreRefused) {
   v1::MetaRecord meta;
   meta.set_schema_version(kSchemaVersion + 1);

@@ -32,7 +32,7 @@ std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::s
   return rows;
 }
 
-CoreHarness::CoreHarness() {
+CoreHarness::CoreHarness(absl::Duration lease_ttl) : lease_ttl_(lease_ttl) {
   Restart();
 }
 
@@ -58,6 +58,7 @@ void CoreHarness::Restart(absl::Duration clock_jump) {
   for (const auto& [where, value] : disk_) rows.push_back({where.first, where.second, value});
   CoreOptions options;
   options.cluster_id = "test-cluster";
+  options.lease_ttl = lease_ttl_;
   auto recovered = Core::Recover(options, std::move(rows), now_);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
   core_ = std::move(recovered->first);

@@ -16,7 +16,7 @@ namespace rsidiff::coordinator {
 /// failure of the caller.
 class CoreHarness {
  public:
-  CoreHarness();
+  explicit CoreHarness(absl::Duration lease_ttl = CoreOptions().lease_ttl);
 
   /// One call; its answer if it came at once. Long polls answer later: see Answers().
   std::optional<absl::StatusOr<Response>> Call(Request request);
@@ -69,6 +69,7 @@ class CoreHarness {
   static void Fail(const std::string& message);
   void Commit(StepResult result);
 
+  const absl::Duration lease_ttl_;
   std::unique_ptr<Core> core_;
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
   std::map<std::pair<Table, std::string>, std::string> disk_;
