@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 build=build/bench
 cmake --preset release -B "$build" -DRSIDIFF_TESTS=ON > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
-ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps
+ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps select_steps
 export RSIDIFF_BIN=$PWD/$build/bin
 python=.venv-test/bin/python
 
@@ -26,5 +26,7 @@ echo "== loading against diffusers"
 "$python" tests/bench/load/load_memory.py --worker "$RSIDIFF_BIN/rsidiff-worker"
 echo "== filtering a million prompts"
 "$python" tests/bench/prompts/filter_million.py "$RSIDIFF_BIN/rsidiff"
+echo "== steps of a round of a million samples"
+"$RSIDIFF_BIN/select_steps"
 echo "== busy share of two workers"
 "$python" tests/bench/busy_share.py "$RSIDIFF_BIN"
