@@ -1,13 +1,12 @@
 #include "common/text/clip_tokenizer.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/text/added_token.h"
 #include "common/text/clip_vocabulary.h"
 #include "common/text/clip_words.h"
 
@@ -17,37 +16,6 @@ namespace {
 // The words of prompts repeat; long or rare ones are not worth the memory.
 constexpr size_t kMaxCachedWord = 48;
 constexpr size_t kMaxCachedWords = 1 << 15;
-
-// A piece of text between special tokens, or a special token.
-struct Piece {
-  absl::string_view text;
-  const AddedToken* token = nullptr;
-};
-
-// Cuts `text` at the tokens: leftmost first, the longest of those that start at one place.
-std::vector<Piece> CutAtTokens(absl::string_view text, const std::vector<AddedToken>& tokens) {
-  std::vector<Piece> pieces;
-  size_t begin = 0;
-  for (size_t i = 0; i < text.size();) {
-    const AddedToken* longest = nullptr;
-    for (const AddedToken& token : tokens) {
-      if (token.content[0] == text[i] && absl::StartsWith(text.substr(i), token.content) &&
-          (longest == nullptr || token.content.size() > longest->content.size())) {
-        longest = &token;
-      }
-    }
-    if (longest == nullptr) {
-      ++i;
-      continue;
-    }
-    if (i > begin) pieces.push_back({text.substr(begin, i - begin)});
-    pieces.push_back({text.substr(i, longest->content.size()), longest});
-    i += longest->content.size();
-    begin = i;
-  }
-  if (begin < text.size()) pieces.push_back({text.substr(begin)});
-  return pieces;
-}
 
 }  // namespace
 
@@ -98,13 +66,13 @@ absl::StatusOr<std::unique_ptr<ClipTokenizer>> ClipTokenizer::Load(const std::fi
 
 std::vector<int64_t> ClipTokenizer::Encode(absl::string_view text) const {
   std::vector<int64_t> ids;
-  for (const Piece& raw : CutAtTokens(text, data_->raw_tokens)) {
+  for (const TextPiece& raw : CutAtTokens(text, data_->raw_tokens)) {
     if (raw.token != nullptr) {
       ids.push_back(raw.token->id);
       continue;
     }
     const std::string normalized = NormalizeClipText(raw.text);
-    for (const Piece& piece : CutAtTokens(normalized, data_->normalized_tokens)) {
+    for (const TextPiece& piece : CutAtTokens(normalized, data_->normalized_tokens)) {
       if (piece.token != nullptr) {
         ids.push_back(piece.token->id);
         continue;
@@ -116,17 +84,7 @@ std::vector<int64_t> ClipTokenizer::Encode(absl::string_view text) const {
 }
 
 PaddedTokens ClipTokenizer::EncodePadded(absl::string_view text, int length) const {
-  PaddedTokens result;
-  const std::vector<int64_t> ids = Encode(text);
-  const size_t room = static_cast<size_t>(std::max(length, 2) - 2);
-  const size_t kept = std::min(ids.size(), room);
-  result.truncated = kept < ids.size();
-  result.ids.reserve(room + 2);
-  result.ids.push_back(bos_id());
-  result.ids.insert(result.ids.end(), ids.begin(), ids.begin() + kept);
-  result.ids.push_back(eos_id());
-  result.ids.resize(room + 2, pad_id());
-  return result;
+  return PadTokens(Encode(text), {bos_id(), eos_id(), pad_id()}, length);
 }
 
 int64_t ClipTokenizer::bos_id() const {

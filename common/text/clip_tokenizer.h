@@ -8,14 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/text/padded_tokens.h"
 
 namespace rsidiff {
-
-/// A prompt as the text encoder takes it.
-struct PaddedTokens {
-  std::vector<int64_t> ids;  // exactly the asked length
-  bool truncated = false;    // the prompt had more tokens than fit
-};
 
 /// Byte-level BPE of CLIP: the ids that CLIPTokenizer of transformers 5 gives for the same folder.
 /// Immutable but for an internal cache of words; thread-safe.

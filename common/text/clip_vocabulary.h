@@ -7,16 +7,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "common/text/added_token.h"
 #include "common/text/byte_pair_encoder.h"
 
 namespace rsidiff {
-
-/// A token that is looked for in the text itself, before or after normalisation.
-struct AddedToken {
-  std::string content;
-  int32_t id = 0;
-  bool normalized = false;  // looked for in the normalised text
-};
 
 /// What the files of a CLIP tokenizer folder say.
 struct ClipVocabulary {

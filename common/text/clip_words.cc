@@ -1,47 +1,13 @@
 #include "common/text/clip_words.h"
 
-#include <unicode/normalizer2.h>
-#include <unicode/uniset.h>
-#include <unicode/unistr.h>
 #include <unicode/utf8.h>
-
-#include <algorithm>
 
 #include "absl/strings/match.h"
 #include "common/text/unicode_class.h"
+#include "common/text/unicode_text.h"
 
 namespace rsidiff {
 namespace {
-
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-const icu::Normalizer2& Nfc() {
-  static const icu::Normalizer2* const normalizer = [] {
-    UErrorCode error = U_ZERO_ERROR;
-    const auto* age = new icu::UnicodeSet(icu::UnicodeString::fromUTF8("[:age=9.0:]"), error);
-    return new icu::FilteredNormalizer2(*icu::Normalizer2::getNFCInstance(error), *age);
-  }();
-  return *normalizer;
-}
-
-// `text` in NFC, malformed bytes replaced.
-std::string ComposeUtf8(absl::string_view text) {
-  const icu::UnicodeString utf16 =
-      icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
-  UErrorCode error = U_ZERO_ERROR;
-  std::string composed;
-  Nfc().normalize(utf16, error).toUTF8String(composed);
-  return composed;
-}
-
-void AppendUtf8(uint32_t code_point, std::string& text) {
-  uint8_t bytes[U8_MAX_LENGTH];
-  int32_t length = 0;
-  U8_APPEND_UNSAFE(bytes, length, code_point);
-  text.append(reinterpret_cast<const char*>(bytes), length);
-}
 
 // The code point at `offset` of well-formed `text`; moves `offset` behind it.
 uint32_t NextCodePoint(absl::string_view text, size_t& offset) {
@@ -70,7 +36,7 @@ size_t SpelledSpecialLength(absl::string_view rest) {
 }  // namespace
 
 std::string NormalizeClipText(absl::string_view text) {
-  const std::string composed = IsAscii(text) ? std::string(text) : ComposeUtf8(text);
+  const std::string composed = NormalizeUtf8(text, NormalForm::kNfc);
   std::string result;
   result.reserve(composed.size());
   bool after_space = false;
@@ -79,10 +45,8 @@ std::string NormalizeClipText(absl::string_view text) {
     const bool space = ClassOf(code_point) == UnicodeClass::kSpace;
     if (space) {
       if (!after_space) result.push_back(' ');
-    } else if (code_point == 0x130) {
-      result.append("i\xCC\x87");  // i and U+0307: the one character with a longer lower case
     } else {
-      AppendUtf8(SimpleLower(code_point), result);
+      AppendLower(code_point, result);
     }
     after_space = space;
   }

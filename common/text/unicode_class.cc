@@ -39,6 +39,31 @@ constexpr LowerRange kNewerLower[] = {{0x1C89, 0x1C89, 1},      {0xA7CB, 0xA7CB,
                                       {0x10D50, 0x10D65, 0x20}, {0x16EA0, 0x16EB8, 0x1B}};
 
 // The last of `ranges` that starts at or before `code_point`, if it reaches that far.
+struct BertRange {
+  uint32_t first, last;
+  BertClass type;
+};
+
+// google-research/bert, tokenization.py: _is_chinese_char. One range is U+2B920, not U+2B820, in the
+// `tokenizers` library.
+constexpr BertClass kI = BertClass::kIdeograph;
+constexpr BertRange kIdeographs[] = {{0x3400, 0x4DBF, kI},   {0x4E00, 0x9FFF, kI},   {0xF900, 0xFAFF, kI},
+                                     {0x20000, 0x2A6DF, kI}, {0x2A700, 0x2B73F, kI}, {0x2B740, 0x2B81F, kI},
+                                     {0x2B920, 0x2CEAF, kI}, {0x2F800, 0x2FA1F, kI}};
+
+// Characters of Unicode 8 that later versions put in another category.
+constexpr BertRange kReclassified[] = {{0x166D, 0x166D, BertClass::kPunctuation},
+                                       {0x1734, 0x1734, BertClass::kAccent},
+                                       {0x1885, 0x1886, BertClass::kOther},
+                                       {0xA9BD, 0xA9BD, BertClass::kOther},
+                                       {0x111C9, 0x111C9, BertClass::kPunctuation}};
+
+bool WasInUnicode8(UChar32 character) {
+  UVersionInfo age;
+  u_charAge(character, age);
+  return age[0] >= 1 && age[0] <= 8;
+}
+
 template <typename T, size_t N>
 const T* Containing(const T (&ranges)[N], uint32_t code_point) {
   const T* next = std::upper_bound(std::begin(ranges), std::end(ranges), code_point,
@@ -58,6 +83,22 @@ UnicodeClass ClassOf(uint32_t code_point) {
     if (const Range* range = Containing(kNewer, code_point)) return range->type;
   }
   return UnicodeClass::kOther;
+}
+
+BertClass BertClassOf(uint32_t code_point) {
+  if (code_point == '\t' || code_point == '\n' || code_point == '\r') return BertClass::kSpace;
+  if (code_point == 0xFFFD) return BertClass::kControl;
+  if (const BertRange* range = Containing(kIdeographs, code_point)) return range->type;
+  if (const BertRange* range = Containing(kReclassified, code_point)) return range->type;
+  const auto character = static_cast<UChar32>(code_point);
+  if (!WasInUnicode8(character)) return BertClass::kOther;
+  const uint32_t category = U_MASK(u_charType(character));
+  if (category & (U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CO_MASK)) return BertClass::kControl;
+  if (category & U_GC_MN_MASK) return BertClass::kAccent;
+  if (category & U_GC_P_MASK) return BertClass::kPunctuation;
+  if (u_isUWhiteSpace(character)) return BertClass::kSpace;
+  const bool ascii_symbol = code_point > 0x20 && code_point < 0x7F && !u_isalnum(character);
+  return ascii_symbol ? BertClass::kPunctuation : BertClass::kOther;
 }
 
 uint32_t SimpleLower(uint32_t code_point) {

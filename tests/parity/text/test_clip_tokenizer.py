@@ -85,7 +85,7 @@ def strings():
 
 def tokenize(folder, texts):
     lines = "".join(json.dumps(text) + "\n" for text in texts)
-    result = subprocess.run([TOOL, folder], input=lines, capture_output=True, text=True, check=True)
+    result = subprocess.run([TOOL, "clip", folder], input=lines, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -197,10 +197,10 @@ def test_long_word_takes_no_quadratic_time():
 def test_bad_files_are_refused(tmp_path, name, contents, message):
     folder = variant(tmp_path, None, None)
     (folder / name).write_text(contents)
-    result = subprocess.run([TOOL, folder], input="", capture_output=True, text=True)
+    result = subprocess.run([TOOL, "clip", folder], input="", capture_output=True, text=True)
     assert result.returncode == 1 and message in result.stderr, result.stderr
 
 
 def test_missing_file_is_named(tmp_path):
-    result = subprocess.run([TOOL, tmp_path], input="", capture_output=True, text=True)
+    result = subprocess.run([TOOL, "clip", tmp_path], input="", capture_output=True, text=True)
     assert result.returncode == 1 and str(tmp_path / "vocab.json") in result.stderr

@@ -1,23 +1,46 @@
-// tokenize_text TOKENIZER_FOLDER < lines of JSON strings > lines of {"raw", "padded", "truncated"}
+// tokenize_text clip|wordpiece FOLDER < lines of JSON strings > lines of {"raw", "padded", "used",
+// "truncated"}
 #include <cstdio>
 #include <iostream>
 #include <string>
 
+#include "common/base/status_macros.h"
 #include "common/text/clip_tokenizer.h"
+#include "common/text/wordpiece_tokenizer.h"
 #include "nlohmann/json.hpp"
 
-int main(int argc, char** argv) {
-  auto tokenizer = rsidiff::ClipTokenizer::Load(argc > 1 ? argv[1] : "");
-  if (!tokenizer.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(tokenizer.status().message()).c_str());
-    return 1;
-  }
+namespace rsidiff {
+namespace {
+
+template <typename Tokenizer>
+void TokenizeLines(const Tokenizer& tokenizer, int length) {
   for (std::string line; std::getline(std::cin, line);) {
     const std::string text = nlohmann::json::parse(line).get<std::string>();
-    const rsidiff::PaddedTokens padded = (*tokenizer)->EncodePadded(text, 77);
-    const nlohmann::json answer = {
-        {"raw", (*tokenizer)->Encode(text)}, {"padded", padded.ids}, {"truncated", padded.truncated}};
+    const PaddedTokens padded = tokenizer.EncodePadded(text, length);
+    const nlohmann::json answer = {{"raw", tokenizer.Encode(text)},
+                                   {"padded", padded.ids},
+                                   {"used", padded.used},
+                                   {"truncated", padded.truncated}};
     std::cout << answer.dump() << "\n";
   }
-  return 0;
+}
+
+absl::Status Run(const std::string& kind, const std::string& folder) {
+  if (kind == "wordpiece") {
+    RSIDIFF_ASSIGN_OR_RETURN(const auto tokenizer, WordPieceTokenizer::Load(folder, {"[DEC]", "[ENC]"}));
+    TokenizeLines(*tokenizer, 35);
+    return absl::OkStatus();
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(const auto tokenizer, ClipTokenizer::Load(folder));
+  TokenizeLines(*tokenizer, 77);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace rsidiff
+
+int main(int argc, char** argv) {
+  const absl::Status status = rsidiff::Run(argc > 1 ? argv[1] : "", argc > 2 ? argv[2] : "");
+  if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  return status.ok() ? 0 : 1;
 }
