@@ -57,7 +57,8 @@ class CoordinatorClient::Call {
 };
 
 CoordinatorClient::CoordinatorClient(const std::shared_ptr<grpc::Channel>& channel)
-    : worker_service_(v1::WorkerService::NewStub(channel)),
+    : channel_(channel),
+      worker_service_(v1::WorkerService::NewStub(channel)),
       control_service_(v1::ControlService::NewStub(channel)) {}
 
 template <typename Stub, typename Request, typename Response>
@@ -69,6 +70,10 @@ absl::StatusOr<Response> CoordinatorClient::Invoke(Stub& stub,
   Response response;
   RSIDIFF_RETURN_IF_ERROR(FromGrpc((stub.*method)(call.context(), request, &response)));
   return response;
+}
+
+bool CoordinatorClient::AwaitConnection(absl::Duration limit) {
+  return channel_->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(limit));
 }
 
 absl::StatusOr<v1::RegisterResponse> CoordinatorClient::Register(const v1::RegisterRequest& request,

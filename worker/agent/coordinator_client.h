@@ -38,6 +38,10 @@ class CoordinatorClient {
   /// ControlService.DrainWorker, for a worker that leaves on its own account.
   absl::Status DrainWorker(const v1::DrainWorkerRequest& request, absl::Duration timeout);
 
+  /// Waits until the channel is connected, at most for `limit`. gRPC drives a reconnection only while
+  /// somebody waits for it, every few seconds otherwise; calls that fail at once do not. True when connected.
+  bool AwaitConnection(absl::Duration limit);
+
   /// Ends calls in flight, and later ones at once, with CANCELLED.
   void CancelAll();
 
@@ -50,6 +54,7 @@ class CoordinatorClient {
                                                                Response*),
                                   const Request& request, absl::Duration timeout);
 
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::WorkerService::Stub> worker_service_;
   const std::unique_ptr<v1::ControlService::Stub> control_service_;
   absl::Mutex mutex_;

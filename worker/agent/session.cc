@@ -12,6 +12,9 @@
 namespace rsidiff::worker {
 namespace {
 
+// A notification of stop_ does not touch mutex_, so it is looked at from time to time.
+constexpr absl::Duration kLook = absl::Milliseconds(100);
+
 // A name that is fenced this often without one heartbeat in between is used by another living process.
 constexpr int kFencedInARowLimit = 3;
 
@@ -82,13 +85,15 @@ void Session::Loop() {
       registered = registered_;
     }
     if (registered) backoff.Reset();
-    Pause(registered ? HeartbeatInterval() : backoff.Next());
+    if (registered) {
+      Pause(HeartbeatInterval());
+    } else {
+      AwaitContact(backoff.Next());
+    }
   }
 }
 
 void Session::Pause(absl::Duration duration) {
-  // A notification of stop_ does not touch mutex_, so it is looked at from time to time.
-  constexpr absl::Duration kLook = absl::Milliseconds(100);
   const Clock::time_point until = Clock::now() + absl::ToChronoNanoseconds(duration);
   absl::MutexLock lock(&mutex_);
   while (!stop_.HasBeenNotified() && Clock::now() < until) {
@@ -98,6 +103,15 @@ void Session::Pause(absl::Duration duration) {
     }
   }
   wake_ = false;
+}
+
+void Session::AwaitContact(absl::Duration limit) {
+  // A coordinator that is there, and does not take this worker now, is given its time.
+  if (client_.AwaitConnection(absl::ZeroDuration())) return Pause(limit);
+  const Clock::time_point until = Clock::now() + absl::ToChronoNanoseconds(limit);
+  while (!stop_.HasBeenNotified() && Clock::now() < until) {
+    if (client_.AwaitConnection(std::min(kLook, absl::FromChrono(until - Clock::now())))) return;
+  }
 }
 
 void Session::RegisterOnce() {

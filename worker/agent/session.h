@@ -81,6 +81,8 @@ class Session {
   void Publish();
   absl::Duration HeartbeatInterval() const;
   void Pause(absl::Duration duration);
+  /// Waits until there is a connection, at most for `limit`.
+  void AwaitContact(absl::Duration limit);
 
   const SessionOptions options_;
   CoordinatorClient& client_;
