@@ -94,6 +94,9 @@ def test_a_stopped_founder_is_left_behind_and_fenced(reference, tmp_path):
         training.await_step(1)
         others = [cluster.start_worker(name) for name in ("b", "c")]
         training.await_members(3)
+        # Before their first step they would not lose a member, but wait for one that never joins.
+        for name in ("b", "c"):
+            wait_until(lambda: training.worker_metric(name, "step") > 0, PATIENCE, f"a step of {name}")
         founder.pause()
         training.await_members(2)
         founder.resume()
