@@ -81,6 +81,7 @@ struct Round {
   v1::RoundRecord record;
   std::map<v1::Purpose, std::vector<PlannedSample>> plan;
   std::map<v1::Purpose, std::map<uint32_t, v1::SampleRecord>> samples;  // by index; see NeededSamples()
+  std::vector<uint32_t> selected;  // indices of the training samples that are trained on, ascending
   std::map<TaskId, Task> tasks;
   std::map<GroupKey, TaskGroup> groups;
   Training training;

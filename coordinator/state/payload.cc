@@ -80,10 +80,7 @@ std::vector<PlannedSample> ChunkSamples(const Run& run, const TaskId& task) {
 }
 
 std::vector<uint32_t> WeightBlock(const Run& run, const TaskId& task) {
-  std::vector<uint32_t> selected;
-  for (const auto& [index, sample] : run.rounds.at(task.round).samples.at(v1::PURPOSE_TRAINING)) {
-    if (sample.selected()) selected.push_back(index);
-  }
+  const std::vector<uint32_t>& selected = run.rounds.at(task.round).selected;
   Chunk block = ChunkAt(selected.size(), kWeightBlock, task.index);
   return {selected.begin() + block.begin, selected.begin() + block.end};
 }

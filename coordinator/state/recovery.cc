@@ -165,6 +165,7 @@ absl::Status Core::Impl::LoadSample(const Row& row) {
   v1::SampleRecord sample;
   RSIDIFF_RETURN_IF_ERROR(Parse(row, sample));
   if (sample.index() != index) return BadRow(row, "key and value name different samples");
+  if (purpose == v1::PURPOSE_TRAINING && sample.selected()) round->selected.push_back(index);
   if (needed == SamplesNeeded::kAll || sample.selected()) round->samples[purpose][index] = std::move(sample);
   return absl::OkStatus();
 }

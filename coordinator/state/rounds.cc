@@ -189,7 +189,10 @@ bool Core::Impl::Select(Run& run, Round& round) {
   StatisticsMap statistics(run.record.statistics().begin(), run.record.statistics().end());
   list = SelectSamples(spec, statistics, std::move(list));
   *round.record.mutable_selection() = SummarizeSelection(spec, list);
-  for (v1::SampleRecord& sample : list) samples[sample.index()] = std::move(sample);
+  for (v1::SampleRecord& sample : list) {
+    if (sample.selected()) round.selected.push_back(sample.index());
+    samples[sample.index()] = std::move(sample);
+  }
   PutSamples(round, v1::PURPOSE_TRAINING);
   PutRound(round);
   if (round.record.selection().selected() > 0) return true;
