@@ -78,14 +78,13 @@ void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> gr
 
 }  // namespace
 
-StatisticsMap ScoreStatistics(const std::vector<v1::SampleRecord>& samples,
-                              const std::vector<std::string>& scorers) {
+StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers) {
   StatisticsMap statistics;
   for (const std::string& scorer : scorers) {
     std::vector<double> values;
-    for (const v1::SampleRecord& sample : samples) {
-      auto score = sample.scores().find(scorer);
-      if (score != sample.scores().end()) values.push_back(score->second);
+    for (const v1::SampleRecord* sample : samples) {
+      auto score = sample->scores().find(scorer);
+      if (score != sample->scores().end()) values.push_back(score->second);
     }
     double mean = 0;
     for (double value : values) mean += value / static_cast<double>(values.size());
@@ -102,36 +101,34 @@ StatisticsMap ScoreStatistics(const std::vector<v1::SampleRecord>& samples,
   return statistics;
 }
 
-std::vector<v1::SampleRecord> SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
-                                            std::vector<v1::SampleRecord> samples) {
+void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
+                   absl::Span<v1::SampleRecord* const> samples) {
   std::map<uint32_t, std::vector<v1::SampleRecord*>> prompts;
   std::vector<std::string> scorers = ScorersFor(spec, v1::PURPOSE_TRAINING);
-  for (v1::SampleRecord& sample : samples) {
-    sample.clear_z();
+  for (v1::SampleRecord* sample : samples) {
+    sample->clear_z();
     for (const std::string& scorer : scorers) {
       auto entry = statistics.find(scorer);
       if (entry == statistics.end()) continue;
-      (*sample.mutable_z())[scorer] = ZScore(entry->second, sample.scores().at(scorer));
+      (*sample->mutable_z())[scorer] = ZScore(entry->second, sample->scores().at(scorer));
     }
-    prompts[sample.prompt_id()].push_back(&sample);
+    prompts[sample->prompt_id()].push_back(sample);
   }
   for (const auto& [prompt, group] : prompts) SelectFromPrompt(spec, group);
-  return samples;
 }
 
-v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec,
-                                        const std::vector<v1::SampleRecord>& samples) {
+v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples) {
   std::set<uint32_t> prompts;
   std::set<uint32_t> served;
-  std::vector<v1::SampleRecord> kept;
+  std::vector<const v1::SampleRecord*> kept;
   double reward = 0;
   double kept_reward = 0;
-  for (const v1::SampleRecord& sample : samples) {
-    prompts.insert(sample.prompt_id());
-    reward += sample.reward();
-    if (!sample.selected()) continue;
-    served.insert(sample.prompt_id());
-    kept_reward += sample.reward();
+  for (const v1::SampleRecord* sample : samples) {
+    prompts.insert(sample->prompt_id());
+    reward += sample->reward();
+    if (!sample->selected()) continue;
+    served.insert(sample->prompt_id());
+    kept_reward += sample->reward();
     kept.push_back(sample);
   }
   v1::SelectionSummary summary;

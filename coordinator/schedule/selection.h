@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "rsidiff/v1/round.pb.h"
 
 namespace rsidiff::coordinator {
@@ -11,12 +12,14 @@ namespace rsidiff::coordinator {
 /// Keyed by scorer name.
 using StatisticsMap = std::map<std::string, v1::ScorerStatistics>;
 
+/// A round's samples in index order. A round can have a million of them: they are read where they are.
+using SampleView = absl::Span<const v1::SampleRecord* const>;
+
 /// Mean, population standard deviation and count of each of `scorers` over `samples`. Samples without
 /// the score are left out.
-StatisticsMap ScoreStatistics(const std::vector<v1::SampleRecord>& samples,
-                              const std::vector<std::string>& scorers);
+StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers);
 
-/// Chooses the samples to train on. `samples` are a round's in index order, every one scored;
+/// Chooses the samples to train on, in place. `samples` are a round's in index order, every one scored;
 /// `statistics` are round 1's, which the base model drew. Per sample:
 ///   z_j    = (score_j - mean_j) / stddev_j, 0 where the scorer was constant
 ///   reward = sum_j weight_j * z_j (sum), or the weighted mean of its per-prompt ranks scaled to [0, 1],
@@ -24,12 +27,11 @@ StatisticsMap ScoreStatistics(const std::vector<v1::SampleRecord>& samples,
 ///   rank   = place among its prompt's samples by reward, 0 is best, ties by index
 /// The best selection.keep of a prompt are selected if their summed z reaches selection.gate;
 /// `all` selects every sample. Fills z, reward, rank, selected and reason ("kept: rank 0 of 4").
-std::vector<v1::SampleRecord> SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
-                                            std::vector<v1::SampleRecord> samples);
+void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
+                   absl::Span<v1::SampleRecord* const> samples);
 
 /// Counts and score statistics of a selection; the weight fields (effective sample size, clipped share,
 /// distance) are left at 0.
-v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec,
-                                        const std::vector<v1::SampleRecord>& samples);
+v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples);
 
 }  // namespace rsidiff::coordinator

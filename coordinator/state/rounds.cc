@@ -12,10 +12,12 @@
 namespace rsidiff::coordinator {
 namespace {
 
-std::vector<v1::SampleRecord> InIndexOrder(const std::map<uint32_t, v1::SampleRecord>& samples) {
-  std::vector<v1::SampleRecord> list;
+/// A `Map` is a round's samples by index; the pointers are const where it is.
+template <class Map>
+auto InIndexOrder(Map& samples) {
+  std::vector<decltype(&samples.begin()->second)> list;
   list.reserve(samples.size());
-  for (const auto& [index, sample] : samples) list.push_back(sample);
+  for (auto& [index, sample] : samples) list.push_back(&sample);
   return list;
 }
 
@@ -179,7 +181,7 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
 bool Core::Impl::Select(Run& run, Round& round) {
   const v1::RunSpec& spec = run.record.spec();
   auto& samples = round.samples[v1::PURPOSE_TRAINING];
-  std::vector<v1::SampleRecord> list = InIndexOrder(samples);
+  const std::vector<v1::SampleRecord*> list = InIndexOrder(samples);
   if (run.record.statistics().empty()) {
     for (auto& [name, statistics] : ScoreStatistics(list, ScorersFor(spec, v1::PURPOSE_TRAINING))) {
       (*run.record.mutable_statistics())[name] = statistics;
@@ -187,11 +189,10 @@ bool Core::Impl::Select(Run& run, Round& round) {
     PutRun(run);
   }
   StatisticsMap statistics(run.record.statistics().begin(), run.record.statistics().end());
-  list = SelectSamples(spec, statistics, std::move(list));
+  SelectSamples(spec, statistics, list);
   *round.record.mutable_selection() = SummarizeSelection(spec, list);
-  for (v1::SampleRecord& sample : list) {
-    if (sample.selected()) round.selected.push_back(sample.index());
-    samples[sample.index()] = std::move(sample);
+  for (const v1::SampleRecord* sample : list) {
+    if (sample->selected()) round.selected.push_back(sample->index());
   }
   PutSamples(round, v1::PURPOSE_TRAINING);
   PutRound(round);

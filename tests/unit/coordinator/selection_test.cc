@@ -42,6 +42,29 @@ v1::ScorerStatistics Statistics(double mean, double stddev) {
   return statistics;
 }
 
+std::vector<const v1::SampleRecord*> Pointers(const std::vector<v1::SampleRecord>& samples) {
+  std::vector<const v1::SampleRecord*> pointers;
+  for (const v1::SampleRecord& sample : samples) pointers.push_back(&sample);
+  return pointers;
+}
+
+StatisticsMap StatisticsOf(const std::vector<v1::SampleRecord>& samples,
+                           const std::vector<std::string>& scorers) {
+  return ScoreStatistics(Pointers(samples), scorers);
+}
+
+std::vector<v1::SampleRecord> Select(const v1::RunSpec& spec, const StatisticsMap& statistics,
+                                     std::vector<v1::SampleRecord> samples) {
+  std::vector<v1::SampleRecord*> pointers;
+  for (v1::SampleRecord& sample : samples) pointers.push_back(&sample);
+  SelectSamples(spec, statistics, pointers);
+  return samples;
+}
+
+v1::SelectionSummary Summarize(const v1::RunSpec& spec, const std::vector<v1::SampleRecord>& samples) {
+  return SummarizeSelection(spec, Pointers(samples));
+}
+
 std::vector<uint32_t> Selected(const std::vector<v1::SampleRecord>& samples) {
   std::vector<uint32_t> indices;
   for (const v1::SampleRecord& sample : samples) {
@@ -52,7 +75,7 @@ std::vector<uint32_t> Selected(const std::vector<v1::SampleRecord>& samples) {
 
 TEST(ScoreStatisticsTest, PopulationMeanAndDeviation) {
   // numpy.mean and numpy.std of [1, 2, 3, 6]
-  StatisticsMap statistics = ScoreStatistics(
+  StatisticsMap statistics = StatisticsOf(
       {Sample(0, 0, 1, 5), Sample(1, 0, 2, 5), Sample(2, 0, 3, 5), Sample(3, 0, 6, 5)}, {"a", "b"});
   EXPECT_DOUBLE_EQ(statistics["a"].mean(), 3);
   EXPECT_NEAR(statistics["a"].stddev(), 1.8708286933869707, 1e-15);
@@ -63,14 +86,13 @@ TEST(ScoreStatisticsTest, PopulationMeanAndDeviation) {
 TEST(ScoreStatisticsTest, ConstantScoresHaveNoDeviationInSpiteOfRounding) {
   std::vector<v1::SampleRecord> samples;
   for (uint32_t i = 0; i < 7; ++i) samples.push_back(Sample(i, 0, 0.1, 0));
-  EXPECT_EQ(ScoreStatistics(samples, {"a"})["a"].stddev(), 0);
+  EXPECT_EQ(StatisticsOf(samples, {"a"})["a"].stddev(), 0);
 }
 
 TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
   StatisticsMap statistics = {{"a", Statistics(1, 2)}, {"b", Statistics(0, 1)}};
-  auto samples =
-      SelectSamples(Spec(v1::SELECTION_METHOD_SUM, 1), statistics,
-                    {Sample(0, 5, 3, 0), Sample(1, 5, 1, 3), Sample(2, 6, 1, 0), Sample(3, 6, 1, -1)});
+  auto samples = Select(Spec(v1::SELECTION_METHOD_SUM, 1), statistics,
+                        {Sample(0, 5, 3, 0), Sample(1, 5, 1, 3), Sample(2, 6, 1, 0), Sample(3, 6, 1, -1)});
   EXPECT_DOUBLE_EQ(samples[0].z().at("a"), 1);
   EXPECT_DOUBLE_EQ(samples[0].reward(), 2);  // 2 * 1 + 1 * 0
   EXPECT_DOUBLE_EQ(samples[1].reward(), 3);  // 2 * 0 + 1 * 3
@@ -83,15 +105,15 @@ TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
 TEST(SelectSamplesTest, ConstantScorerSaysNothing) {
   StatisticsMap statistics = {{"a", Statistics(1, 0)}, {"b", Statistics(0, 1)}};
   auto samples =
-      SelectSamples(Spec(v1::SELECTION_METHOD_SUM, 1), statistics, {Sample(0, 0, 9, 1), Sample(1, 0, 1, 2)});
+      Select(Spec(v1::SELECTION_METHOD_SUM, 1), statistics, {Sample(0, 0, 9, 1), Sample(1, 0, 1, 2)});
   EXPECT_EQ(samples[0].z().at("a"), 0);
   EXPECT_THAT(Selected(samples), ElementsAre(1));
 }
 
 TEST(SelectSamplesTest, TiesGoToTheLowerIndex) {
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
-  auto samples = SelectSamples(Spec(v1::SELECTION_METHOD_SUM, 2), statistics,
-                               {Sample(0, 0, 1, 1), Sample(1, 0, 1, 1), Sample(2, 0, 1, 1)});
+  auto samples = Select(Spec(v1::SELECTION_METHOD_SUM, 2), statistics,
+                        {Sample(0, 0, 1, 1), Sample(1, 0, 1, 1), Sample(2, 0, 1, 1)});
   EXPECT_THAT(Selected(samples), ElementsAre(0, 1));
 }
 
@@ -99,7 +121,7 @@ TEST(SelectSamplesTest, GateRefusesKeptSamplesBelowIt) {
   v1::RunSpec spec = Spec(v1::SELECTION_METHOD_SUM, 1);
   spec.mutable_selection()->set_gate(0);
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
-  auto samples = SelectSamples(spec, statistics, {Sample(0, 0, -0.25, 0.19), Sample(1, 1, 0, 0)});
+  auto samples = Select(spec, statistics, {Sample(0, 0, -0.25, 0.19), Sample(1, 1, 0, 0)});
   EXPECT_THAT(Selected(samples), ElementsAre(1)) << "the gate itself passes";
   EXPECT_EQ(samples[0].reason(), "dropped: summed z -0.31 below gate 0");
 }
@@ -109,8 +131,8 @@ TEST(SelectSamplesTest, RankAsksForAgreement) {
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
   v1::RunSpec spec = Spec(v1::SELECTION_METHOD_RANK, 1);
   for (v1::ScorerSpec& scorer : *spec.mutable_scorers()) scorer.set_weight(1);
-  auto samples = SelectSamples(
-      spec, statistics, {Sample(0, 0, 100, 0), Sample(1, 0, 2, 3), Sample(2, 0, 1, 2), Sample(3, 0, 0, 1)});
+  auto samples = Select(spec, statistics,
+                        {Sample(0, 0, 100, 0), Sample(1, 0, 2, 3), Sample(2, 0, 1, 2), Sample(3, 0, 0, 1)});
   EXPECT_DOUBLE_EQ(samples[0].reward(), 0.5);
   EXPECT_NEAR(samples[1].reward(), (2.0 / 3 + 1) / 2, 1e-15);
   EXPECT_THAT(Selected(samples), ElementsAre(1));
@@ -119,7 +141,7 @@ TEST(SelectSamplesTest, RankAsksForAgreement) {
 TEST(SelectSamplesTest, EqualScoresShareTheirRanks) {
   v1::RunSpec spec = Spec(v1::SELECTION_METHOD_RANK, 1);
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
-  auto samples = SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, 1, 1)});
+  auto samples = Select(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, 1, 1)});
   EXPECT_DOUBLE_EQ(samples[0].reward(), 0.5);
   EXPECT_DOUBLE_EQ(samples[1].reward(), 0.5);
 }
@@ -130,11 +152,11 @@ TEST(SelectSamplesTest, AnOnlySampleIsTheBestOfItsPrompt) {
     v1::RunSpec spec = Spec(method, 2);
     spec.mutable_selection()->set_gate(0);
     const StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
-    const auto samples = SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 1, -9, -9)});
+    const auto samples = Select(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 1, -9, -9)});
     EXPECT_THAT(Selected(samples), ElementsAre(0));
     EXPECT_EQ(samples[1].rank(), 0);
     EXPECT_TRUE(std::isfinite(samples[0].reward()));
-    EXPECT_EQ(SummarizeSelection(spec, samples).prompts_without_selection(), 1);
+    EXPECT_EQ(Summarize(spec, samples).prompts_without_selection(), 1);
   }
 }
 
@@ -142,7 +164,7 @@ TEST(SelectSamplesTest, AllKeepsEverySampleAndIgnoresTheGate) {
   v1::RunSpec spec = Spec(v1::SELECTION_METHOD_ALL, 1);
   spec.mutable_selection()->set_gate(50);
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
-  auto samples = SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, -9, 1)});
+  auto samples = Select(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, -9, 1)});
   EXPECT_THAT(Selected(samples), ElementsAre(0, 1));
   EXPECT_EQ(samples[1].rank(), 1);
 }
@@ -151,9 +173,8 @@ TEST(SummarizeSelectionTest, CountsPromptsThatTheGateEmptied) {
   v1::RunSpec spec = Spec(v1::SELECTION_METHOD_SUM, 1);
   spec.mutable_selection()->set_gate(1);
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
-  auto samples =
-      SelectSamples(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, 0, 0), Sample(2, 1, 0, 0)});
-  v1::SelectionSummary summary = SummarizeSelection(spec, samples);
+  auto samples = Select(spec, statistics, {Sample(0, 0, 1, 1), Sample(1, 0, 0, 0), Sample(2, 1, 0, 0)});
+  v1::SelectionSummary summary = Summarize(spec, samples);
   EXPECT_EQ(summary.samples(), 3);
   EXPECT_EQ(summary.selected(), 1);
   EXPECT_EQ(summary.prompts(), 2);
