@@ -95,13 +95,14 @@ void Run(int samples) {
   hello.set_name("w");
   hello.set_protocol_version(kProtocolVersion);
   const uint64_t incarnation = driver.Call<v1::RegisterResponse>("register", hello).incarnation();
+  std::string before = "nothing";
   while (true) {
     v1::LeaseRequest lease;
     lease.set_request_id(driver.RequestId());
     lease.set_worker("w");
     lease.set_incarnation(incarnation);
     lease.set_max_tasks(1);
-    const auto leased = driver.Call<v1::LeaseResponse>("lease", lease);
+    const auto leased = driver.Call<v1::LeaseResponse>("lease after " + before, lease);
     if (leased.grants().empty()) break;
     const v1::Grant& grant = leased.grants(0);
     if (grant.task().kind() == v1::TASK_KIND_TRAIN) break;
@@ -112,8 +113,8 @@ void Run(int samples) {
     *done.mutable_task() = grant.task();
     done.set_token(grant.token());
     *done.mutable_result() = FakeResult(grant.payload());
-    driver.Call<v1::CompleteResponse>(
-        absl::StrCat("complete ", v1::TaskKind_Name(grant.task().kind()).substr(10)), done);
+    before = v1::TaskKind_Name(grant.task().kind()).substr(10);
+    driver.Call<v1::CompleteResponse>("complete " + before, done);
   }
   driver.Print();
 }
