@@ -135,7 +135,7 @@ void Core::Impl::ApplyGenerate(Run& run, Round& round, const TaskId& task, const
     sample.set_row(row);
     sample.set_worker(worker);
     sample.set_environment(result.environment());
-    Put(Table::kSamples, SampleKey(task.run_id, task.round, task.purpose, sample.index()), sample);
+    PutSample(round, task.purpose, sample);
   }
   statistics_.samples_generated[task.purpose] += plan.size();
 }
@@ -147,7 +147,7 @@ void Core::Impl::ApplyScore(Run& run, Round& round, const TaskId& task, const v1
     for (const auto& column : result.columns())
       (*sample.mutable_scores())[column.scorer()] = column.scores(row);
     sample.set_features(result.features());
-    Put(Table::kSamples, SampleKey(task.run_id, task.round, task.purpose, sample.index()), sample);
+    PutSample(round, task.purpose, sample);
   }
   statistics_.samples_scored[task.purpose] += plan.size();
 }
@@ -157,7 +157,7 @@ void Core::Impl::ApplyWeight(Run& run, Round& round, const TaskId& task, const v
   for (size_t row = 0; row < block.size(); ++row) {
     v1::SampleRecord& sample = round.samples.at(v1::PURPOSE_TRAINING).at(block[row]);
     sample.set_distance(result.distances(static_cast<int>(row)));
-    Put(Table::kSamples, SampleKey(task.run_id, task.round, v1::PURPOSE_TRAINING, sample.index()), sample);
+    PutSample(round, v1::PURPOSE_TRAINING, sample);
   }
 }
 

@@ -148,10 +148,9 @@ void Core::Impl::PutWorker(const Worker& worker) {
   sync_ = true;
 }
 
-void Core::Impl::PutSamples(const Round& round, v1::Purpose purpose) {
-  for (const auto& [index, sample] : round.samples.at(purpose)) {
-    Put(Table::kSamples, SampleKey(round.record.run_id(), round.record.round(), purpose, index), sample);
-  }
+void Core::Impl::PutSample(const Round& round, v1::Purpose purpose, const v1::SampleRecord& sample) {
+  Put(Table::kSamples, SampleKey(round.record.run_id(), round.record.round(), purpose, sample.index()),
+      sample);
 }
 
 void Core::Impl::Answer(uint64_t event, absl::StatusOr<Response> response) {

@@ -49,7 +49,7 @@ class Core::Impl {
   void PutRound(const Round& round);
   void PutTask(const Task& task);
   void PutWorker(const Worker& worker);
-  void PutSamples(const Round& round, v1::Purpose purpose);
+  void PutSample(const Round& round, v1::Purpose purpose, const v1::SampleRecord& sample);
   void Answer(uint64_t event, absl::StatusOr<Response> response);
   void Log(uint64_t run_id, uint32_t round, absl::string_view worker, std::string text);
   int64_t NowMicros() const { return absl::ToUnixMicros(now_); }

@@ -193,8 +193,8 @@ bool Core::Impl::Select(Run& run, Round& round) {
   *round.record.mutable_selection() = SummarizeSelection(spec, list);
   for (const v1::SampleRecord* sample : list) {
     if (sample->selected()) round.selected.push_back(sample->index());
+    PutSample(round, v1::PURPOSE_TRAINING, *sample);
   }
-  PutSamples(round, v1::PURPOSE_TRAINING);
   PutRound(round);
   if (round.record.selection().selected() > 0) return true;
   EndRun(run, v1::RUN_STATE_FAILED,
@@ -215,12 +215,14 @@ void Core::Impl::Weigh(Run& run, Round& round) {
     distance += sample.distance();
   }
   SampleWeights weights = ComputeWeights(run.record.spec().weights(), inputs);
-  for (size_t i = 0; i < selected.size(); ++i) selected[i]->set_weight(weights.weights[i]);
+  for (size_t i = 0; i < selected.size(); ++i) {
+    selected[i]->set_weight(weights.weights[i]);
+    PutSample(round, v1::PURPOSE_TRAINING, *selected[i]);
+  }
   v1::SelectionSummary& summary = *round.record.mutable_selection();
   summary.set_effective_sample_size(weights.effective_sample_size);
   summary.set_clipped_share(weights.clipped_share);
   summary.set_distance_mean(distance / static_cast<double>(selected.size()));
-  PutSamples(round, v1::PURPOSE_TRAINING);
   std::string manifest = TrainingManifest(run, round.record.round());
   round.record.set_manifest(Sha256Hex(manifest));
   artifacts_.push_back(std::move(manifest));

@@ -188,7 +188,10 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::ForkRunRequest& request) {
     round.record = source.rounds.at(number).record;
     round.record.set_run_id(run.id());
     round.samples = source.rounds.at(number).samples;
-    for (const auto& [purpose, samples] : round.samples) PutSamples(round, purpose);
+    round.selected = source.rounds.at(number).selected;
+    for (const auto& [purpose, samples] : round.samples) {
+      for (const auto& [index, sample] : samples) PutSample(round, purpose, sample);
+    }
     PutRound(round);
   }
   Log(run.id(), 0, "",
