@@ -38,7 +38,9 @@ TEST_F(RunningTaskTest, JoinWaitsForAGenerationAndSettlesTheRegroup) {
   lease_->SetRegroup(0, true);
   coordinator_.Refuse("JoinTraining", 2, grpc::StatusCode::UNAVAILABLE);
   coordinator_.SetGeneration(3);
-  auto joined = task.JoinTraining({"127.0.0.1:1", 0, false, 0});
+  TrainingPosition position;
+  position.store_address = "127.0.0.1:1";
+  auto joined = task.JoinTraining(position);
   ASSERT_TRUE(joined.ok()) << joined.status();
   EXPECT_EQ(joined->generation().generation(), 3u);
   EXPECT_FALSE(task.regroup_requested());
