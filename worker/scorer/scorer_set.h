@@ -67,7 +67,8 @@ class ScorerSet {
   std::vector<std::string> names() const;
 
   /// NOT_FOUND for an unknown scorer name; DATA_LOSS when a score or feature is NaN or infinite, naming
-  /// scorer, picture and prompt. An empty request gives empty columns.
+  /// scorer, picture and prompt. An embedding of zero length has no direction: its cosine is NaN, so that is
+  /// this error too. An empty request gives empty columns.
   absl::StatusOr<Result> Score(const Request& request);
 
  private:
