@@ -7,6 +7,12 @@ bool HeldOut(const v1::ScorerSpec& scorer) {
   return scorer.role() == v1::SCORER_ROLE_HELD_OUT;
 }
 
+// By name of the types that have one, so that a type added later is never taken for a CLIP model.
+bool HasImageEmbedding(const v1::ScorerSpec& scorer) {
+  return scorer.type() == v1::SCORER_TYPE_CLIPSCORE || scorer.type() == v1::SCORER_TYPE_HPS ||
+         scorer.type() == v1::SCORER_TYPE_PICKSCORE;
+}
+
 const char* KindName(v1::TaskKind kind) {
   switch (kind) {
     case v1::TASK_KIND_GENERATE:
@@ -63,7 +69,7 @@ std::vector<std::string> ScorersFor(const v1::RunSpec& spec, v1::Purpose purpose
 std::string FeatureScorer(const v1::RunSpec& spec, v1::Purpose purpose) {
   auto first = [&spec](bool held_out) -> std::string {
     for (const v1::ScorerSpec& scorer : spec.scorers()) {
-      if (scorer.type() != v1::SCORER_TYPE_AESTHETIC && HeldOut(scorer) == held_out) return scorer.name();
+      if (HasImageEmbedding(scorer) && HeldOut(scorer) == held_out) return scorer.name();
     }
     return "";
   };

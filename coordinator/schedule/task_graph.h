@@ -29,7 +29,8 @@ v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase
 /// the held-out ones too. In the order of the run file.
 std::vector<std::string> ScorersFor(const v1::RunSpec& spec, v1::Purpose purpose);
 
-/// Name of the scorer whose image embedding is kept for samples of `purpose`.
+/// Name of the scorer whose image embedding is kept for samples of `purpose`: the one that the run file
+/// names, else the first CLIP model's. Empty when there is none.
 std::string FeatureScorer(const v1::RunSpec& spec, v1::Purpose purpose);
 
 /// Kind and purpose in words: "generate", "evaluation generate", "train".

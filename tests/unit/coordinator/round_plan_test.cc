@@ -110,6 +110,23 @@ TEST(TaskGraphTest, HeldOutScorersJudgeEvaluationsOnly) {
   EXPECT_EQ(FeatureScorer(spec, v1::PURPOSE_EVALUATION), "clip");
 }
 
+TEST(TaskGraphTest, FeaturesComeFromClipModelsOnly) {
+  // A type of a newer version: what is not known to have an image embedding gives no features.
+  const auto unknown = static_cast<v1::ScorerType>(v1::ScorerType_MAX + 1);
+  for (const v1::ScorerType other : {v1::SCORER_TYPE_AESTHETIC, unknown}) {
+    v1::RunSpec spec;
+    for (const char* name : {"other", "held_other", "pick"}) spec.add_scorers()->set_name(name);
+    spec.mutable_scorers(0)->set_type(other);
+    spec.mutable_scorers(1)->set_type(other);
+    spec.mutable_scorers(1)->set_role(v1::SCORER_ROLE_HELD_OUT);
+    spec.mutable_scorers(2)->set_type(v1::SCORER_TYPE_PICKSCORE);
+    EXPECT_EQ(FeatureScorer(spec, v1::PURPOSE_TRAINING), "pick");
+    EXPECT_EQ(FeatureScorer(spec, v1::PURPOSE_EVALUATION), "pick");
+    spec.mutable_scorers()->RemoveLast();
+    EXPECT_EQ(FeatureScorer(spec, v1::PURPOSE_TRAINING), "");
+  }
+}
+
 TEST(RetryTest, BackoffIsBelowItsDoublingLimitAndSpread) {
   for (uint32_t attempt = 1; attempt < 12; ++attempt) {
     absl::Duration limit = std::min(absl::Seconds(60), absl::Seconds(1) * (1 << (attempt - 1)));
