@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -78,19 +77,25 @@ void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> gr
 
 }  // namespace
 
-StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers) {
+ScoreColumns::ScoreColumns(const std::vector<std::string>& scorers) {
+  for (const std::string& scorer : scorers) values_[scorer];
+}
+
+void ScoreColumns::Add(const v1::SampleRecord& sample) {
+  for (auto& [scorer, values] : values_) {
+    auto score = sample.scores().find(scorer);
+    if (score != sample.scores().end()) values.push_back(score->second);
+  }
+}
+
+StatisticsMap ScoreColumns::Statistics() const {
   StatisticsMap statistics;
-  for (const std::string& scorer : scorers) {
-    std::vector<double> values;
-    for (const v1::SampleRecord* sample : samples) {
-      auto score = sample->scores().find(scorer);
-      if (score != sample->scores().end()) values.push_back(score->second);
-    }
+  for (const auto& [scorer, values] : values_) {
+    const auto count = static_cast<double>(values.size());
     double mean = 0;
-    for (double value : values) mean += value / static_cast<double>(values.size());
+    for (double value : values) mean += value / count;
     double variance = 0;
-    for (double value : values)
-      variance += (value - mean) * (value - mean) / static_cast<double>(values.size());
+    for (double value : values) variance += (value - mean) * (value - mean) / count;
     v1::ScorerStatistics& entry = statistics[scorer];
     entry.set_mean(mean);
     // A constant scorer's mean is off by rounding; its variance must still count as none.
@@ -99,6 +104,12 @@ StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>
     entry.set_count(values.size());
   }
   return statistics;
+}
+
+StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers) {
+  ScoreColumns columns(scorers);
+  for (const v1::SampleRecord* sample : samples) columns.Add(*sample);
+  return columns.Statistics();
 }
 
 void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
@@ -117,31 +128,42 @@ void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
   for (const auto& [prompt, group] : prompts) SelectFromPrompt(spec, group);
 }
 
-v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples) {
-  std::set<uint32_t> prompts;
-  std::set<uint32_t> served;
-  std::vector<const v1::SampleRecord*> kept;
-  double reward = 0;
-  double kept_reward = 0;
-  for (const v1::SampleRecord* sample : samples) {
-    prompts.insert(sample->prompt_id());
-    reward += sample->reward();
-    if (!sample->selected()) continue;
-    served.insert(sample->prompt_id());
-    kept_reward += sample->reward();
-    kept.push_back(sample);
+SelectionTally::SelectionTally(const v1::RunSpec& spec)
+    : all_(ScorersFor(spec, v1::PURPOSE_TRAINING)), kept_(ScorersFor(spec, v1::PURPOSE_TRAINING)) {}
+
+void SelectionTally::Add(const v1::SampleRecord& sample) {
+  if (counts_.samples() == 0 || sample.prompt_id() != prompt_) {
+    counts_.set_prompts(counts_.prompts() + 1);
+    counts_.set_prompts_without_selection(counts_.prompts_without_selection() + 1);
+    prompt_ = sample.prompt_id();
+    served_ = false;
   }
-  v1::SelectionSummary summary;
-  summary.set_samples(samples.size());
-  summary.set_selected(kept.size());
-  summary.set_prompts(prompts.size());
-  summary.set_prompts_without_selection(prompts.size() - served.size());
-  if (!samples.empty()) summary.set_reward_mean(reward / static_cast<double>(samples.size()));
-  if (!kept.empty()) summary.set_selected_reward_mean(kept_reward / static_cast<double>(kept.size()));
-  std::vector<std::string> scorers = ScorersFor(spec, v1::PURPOSE_TRAINING);
-  for (auto& [name, entry] : ScoreStatistics(samples, scorers)) (*summary.mutable_all())[name] = entry;
-  for (auto& [name, entry] : ScoreStatistics(kept, scorers)) (*summary.mutable_kept())[name] = entry;
+  counts_.set_samples(counts_.samples() + 1);
+  reward_ += sample.reward();
+  all_.Add(sample);
+  if (!sample.selected()) return;
+  if (!served_) counts_.set_prompts_without_selection(counts_.prompts_without_selection() - 1);
+  served_ = true;
+  counts_.set_selected(counts_.selected() + 1);
+  kept_reward_ += sample.reward();
+  kept_.Add(sample);
+}
+
+v1::SelectionSummary SelectionTally::Summary() const {
+  v1::SelectionSummary summary = counts_;
+  if (counts_.samples() > 0) summary.set_reward_mean(reward_ / static_cast<double>(counts_.samples()));
+  if (counts_.selected() > 0) {
+    summary.set_selected_reward_mean(kept_reward_ / static_cast<double>(counts_.selected()));
+  }
+  for (auto& [name, entry] : all_.Statistics()) (*summary.mutable_all())[name] = entry;
+  for (auto& [name, entry] : kept_.Statistics()) (*summary.mutable_kept())[name] = entry;
   return summary;
+}
+
+v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples) {
+  SelectionTally tally(spec);
+  for (const v1::SampleRecord* sample : samples) tally.Add(*sample);
+  return tally.Summary();
 }
 
 }  // namespace rsidiff::coordinator

@@ -15,12 +15,25 @@ using StatisticsMap = std::map<std::string, v1::ScorerStatistics>;
 /// A round's samples in index order. A round can have a million of them: they are read where they are.
 using SampleView = absl::Span<const v1::SampleRecord* const>;
 
+/// The scores of samples that come one after the other.
+class ScoreColumns {
+ public:
+  explicit ScoreColumns(const std::vector<std::string>& scorers);
+  void Add(const v1::SampleRecord& sample);
+  /// As ScoreStatistics of the samples added.
+  StatisticsMap Statistics() const;
+
+ private:
+  std::map<std::string, std::vector<double>> values_;
+};
+
 /// Mean, population standard deviation and count of each of `scorers` over `samples`. Samples without
 /// the score are left out.
 StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers);
 
-/// Chooses the samples to train on, in place. `samples` are a round's in index order, every one scored;
-/// `statistics` are round 1's, which the base model drew. Per sample:
+/// Chooses the samples to train on, in place. `samples` are all those of some prompts in index order, every
+/// one scored: a round can be selected from in parts. `statistics` are round 1's, which the base model drew.
+/// Per sample:
 ///   z_j    = (score_j - mean_j) / stddev_j, 0 where the scorer was constant
 ///   reward = sum_j weight_j * z_j (sum), or the weighted mean of its per-prompt ranks scaled to [0, 1],
 ///            1 is best and equal scores share the mean of their ranks (rank)
@@ -31,7 +44,24 @@ void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
                    absl::Span<v1::SampleRecord* const> samples);
 
 /// Counts and score statistics of a selection; the weight fields (effective sample size, clipped share,
-/// distance) are left at 0.
+/// distance) are left at 0. Samples come in index order, so those of a prompt stand together.
+class SelectionTally {
+ public:
+  explicit SelectionTally(const v1::RunSpec& spec);
+  void Add(const v1::SampleRecord& sample);
+  v1::SelectionSummary Summary() const;
+
+ private:
+  v1::SelectionSummary counts_;
+  uint32_t prompt_ = 0;  // of the sample added last
+  bool served_ = false;  // a sample of it is selected
+  double reward_ = 0;
+  double kept_reward_ = 0;
+  ScoreColumns all_;
+  ScoreColumns kept_;
+};
+
+/// The same of all samples at once.
 v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples);
 
 }  // namespace rsidiff::coordinator

@@ -1,5 +1,8 @@
 #include "coordinator/schedule/task_graph.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace rsidiff::coordinator {
 namespace {
 
@@ -40,12 +43,12 @@ bool NeedsReference(const v1::RunSpec& spec) {
 }
 
 v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase phase) {
-  bool reference = NeedsReference(spec);
   switch (phase) {
     case v1::ROUND_PHASE_SAMPLE:
-      if (!reference) return v1::ROUND_PHASE_TRAIN;
-      return round == 1 ? v1::ROUND_PHASE_REFERENCE : v1::ROUND_PHASE_WEIGHT;
+      return NeedsReference(spec) && round == 1 ? v1::ROUND_PHASE_REFERENCE : v1::ROUND_PHASE_SELECT;
     case v1::ROUND_PHASE_REFERENCE:
+      return v1::ROUND_PHASE_SELECT;
+    case v1::ROUND_PHASE_SELECT:
       return v1::ROUND_PHASE_WEIGHT;
     case v1::ROUND_PHASE_WEIGHT:
       return v1::ROUND_PHASE_TRAIN;
@@ -56,6 +59,15 @@ v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase
     default:
       return phase;
   }
+}
+
+int PhaseOrder(v1::RoundPhase phase) {
+  static constexpr v1::RoundPhase kOrder[] = {v1::ROUND_PHASE_UNSPECIFIED, v1::ROUND_PHASE_SAMPLE,
+                                              v1::ROUND_PHASE_REFERENCE,   v1::ROUND_PHASE_SELECT,
+                                              v1::ROUND_PHASE_WEIGHT,      v1::ROUND_PHASE_TRAIN,
+                                              v1::ROUND_PHASE_EVALUATE,    v1::ROUND_PHASE_DONE,
+                                              v1::ROUND_PHASE_FAILED,      v1::ROUND_PHASE_ABANDONED};
+  return static_cast<int>(std::find(std::begin(kOrder), std::end(kOrder), phase) - std::begin(kOrder));
 }
 
 std::vector<std::string> ScorersFor(const v1::RunSpec& spec, v1::Purpose purpose) {

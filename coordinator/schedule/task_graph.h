@@ -9,8 +9,8 @@ namespace rsidiff::coordinator {
 
 /// A round's tasks:
 ///
-///   GENERATE[i] -> SCORE[i] --all--> (round 1, gaussian: FIT_REFERENCE) -> selection
-///     -> (gaussian: WEIGHT[j]) -> weights -> TRAIN -> checkpoint
+///   GENERATE[i] -> SCORE[i] --all--> (round 1, gaussian: FIT_REFERENCE) -> selection (by the core)
+///     -> (gaussian: WEIGHT[j]) -> weights (by the core) -> TRAIN -> checkpoint
 ///     -> evaluation GENERATE[i] -> SCORE[i] --all--> MEASURE     beside GENERATE of the next round
 ///
 /// Round 0 is the base model: its evaluation only, beside round 1's sampling.
@@ -21,9 +21,12 @@ inline constexpr uint32_t kWeightBlock = 4096;
 /// True when the run's weights need the distance to the base model's samples.
 bool NeedsReference(const v1::RunSpec& spec);
 
-/// The phase that follows `phase` of `round` once all its tasks are done. Selection happens on the way
-/// from SAMPLE or REFERENCE, weights on the way to TRAIN. DONE follows itself.
+/// The phase that follows `phase` of `round` once all its work is done. DONE follows itself.
 v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase phase);
+
+/// Place of a phase in the life of a round, in the order above; DONE, FAILED and ABANDONED come last. The
+/// numbers of the enum do not tell: they stay as they were stored first.
+int PhaseOrder(v1::RoundPhase phase);
 
 /// Names of the scorers that judge samples of `purpose`: the selection scorers, and for an evaluation
 /// the held-out ones too. In the order of the run file.

@@ -3,63 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 
 namespace rsidiff::coordinator {
 namespace {
 
-std::vector<double> DividedByMean(std::vector<double> values) {
-  double sum = 0;
-  for (double value : values) sum += value;
-  if (sum <= 0) return std::vector<double>(values.size(), 1);
-  double mean = sum / static_cast<double>(values.size());
-  for (double& value : values) value /= mean;
-  return values;
-}
-
-std::vector<double> Flattened(const std::vector<double>& weights, double alpha) {
-  std::vector<double> result(weights.size());
-  for (size_t i = 0; i < weights.size(); ++i) result[i] = std::pow(weights[i], alpha);
-  return DividedByMean(std::move(result));
-}
-
-std::vector<double> PreferenceTerms(double temperature, const std::vector<WeightInput>& samples) {
-  struct Prompt {
-    double best = -std::numeric_limits<double>::infinity();
-    double sum = 0;
-    double count = 0;
-  };
-  std::map<uint32_t, Prompt> prompts;
-  for (const WeightInput& sample : samples) {
-    Prompt& prompt = prompts[sample.prompt_id];
-    prompt.best = std::max(prompt.best, sample.reward);
-    prompt.count += 1;
-  }
-  std::vector<double> terms(samples.size());
-  for (size_t i = 0; i < samples.size(); ++i) {
-    Prompt& prompt = prompts[samples[i].prompt_id];
-    terms[i] = std::exp((samples[i].reward - prompt.best) / temperature);
-    prompt.sum += terms[i];
-  }
-  for (size_t i = 0; i < samples.size(); ++i) {
-    const Prompt& prompt = prompts[samples[i].prompt_id];
-    terms[i] *= prompt.count / prompt.sum;
-  }
-  return terms;
-}
-
-std::vector<double> RaisedToFloor(std::vector<double> weights, double floor) {
-  double wanted = std::min(floor, 1.0) * static_cast<double>(weights.size());
-  if (EffectiveSampleSize(weights) >= wanted) return weights;
-  // The effective size falls as alpha grows, so the largest alpha that reaches the floor is bracketed.
-  double reaches = 0;
-  double misses = 1;
-  for (int i = 0; i < 60; ++i) {
-    double alpha = (reaches + misses) / 2;
-    (EffectiveSampleSize(Flattened(weights, alpha)) >= wanted ? reaches : misses) = alpha;
-  }
-  return Flattened(weights, reaches);
-}
+constexpr int kAlphaTries = 60;
 
 }  // namespace
 
@@ -73,34 +21,140 @@ double EffectiveSampleSize(const std::vector<double>& weights) {
   return squares > 0 ? sum * sum / squares : 0;
 }
 
-SampleWeights ComputeWeights(const v1::WeightSpec& spec, const std::vector<WeightInput>& samples) {
-  SampleWeights result;
-  result.weights.assign(samples.size(), 1);
-  if (samples.empty()) return result;
-  if (spec.method() == v1::WEIGHT_METHOD_UNIFORM) {
-    result.effective_sample_size = EffectiveSampleSize(result.weights);
-    return result;
+SampleWeights ComputeWeights(const v1::WeightSpec& spec, std::vector<WeightInput> samples) {
+  const size_t count = std::max<size_t>(samples.size(), 1);
+  WeightComputation computation(spec, std::move(samples));
+  while (!computation.done()) computation.Advance(count);
+  return computation.Take();
+}
+
+WeightComputation::WeightComputation(const v1::WeightSpec& spec, std::vector<WeightInput> samples)
+    : spec_(spec), samples_(std::move(samples)) {
+  const size_t count = samples_.size();
+  result_.weights.assign(count, 1);
+  wanted_ = std::min(spec_.has_ess_floor() ? spec_.ess_floor() : 0.3, 1.0) * static_cast<double>(count);
+  if (count > 0 && spec_.method() != v1::WEIGHT_METHOD_UNIFORM) return;
+  result_.effective_sample_size = static_cast<double>(count);
+  pass_ = Pass::kDone;
+}
+
+void WeightComputation::Advance(size_t count) {
+  if (done()) return;
+  size_t end = samples_.size() - next_ > count ? next_ + count : samples_.size();
+  switch (pass_) {
+    case Pass::kPreference:
+      end = Preference(end);
+      break;
+    case Pass::kClip:
+      Clip(end);
+      break;
+    case Pass::kNormalize:
+      Normalize(result_.weights, end);
+      break;
+    case Pass::kFlatten:
+      Flatten(end);
+      break;
+    case Pass::kMeasure:
+      Normalize(flattened_, end);
+      break;
+    case Pass::kDone:
+      return;
   }
-  result.weights = PreferenceTerms(spec.has_temperature() ? spec.temperature() : 1, samples);
-  bool distances = spec.method() != v1::WEIGHT_METHOD_PREFERENCE;
-  double low = spec.has_min() ? spec.min() : 0.1;
-  double high = spec.has_max() ? spec.max() : 5;
-  size_t clipped = 0;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    double& weight = result.weights[i];
-    if (distances) {
-      double penalty = spec.has_penalty() ? spec.penalty() : 1;
-      double margin = spec.has_margin() ? spec.margin() : 1;
-      weight *= std::exp(-penalty * std::max(0.0, samples[i].distance - margin));
+  next_ = end;
+  if (next_ == samples_.size()) EndPass();
+}
+
+size_t WeightComputation::Preference(size_t end) {
+  const double temperature = spec_.has_temperature() ? spec_.temperature() : 1;
+  size_t begin = next_;
+  while (begin < end) {
+    size_t stop = begin;
+    double best = -std::numeric_limits<double>::infinity();
+    for (; stop < samples_.size() && samples_[stop].prompt_id == samples_[begin].prompt_id; ++stop) {
+      best = std::max(best, samples_[stop].reward);
     }
-    if (weight <= low || weight >= high) ++clipped;
-    weight = std::min(std::max(weight, low), high);
+    double sum = 0;
+    for (size_t i = begin; i < stop; ++i) {
+      result_.weights[i] = std::exp((samples_[i].reward - best) / temperature);
+      sum += result_.weights[i];
+    }
+    for (size_t i = begin; i < stop; ++i) result_.weights[i] *= static_cast<double>(stop - begin) / sum;
+    begin = stop;
   }
-  result.clipped_share = static_cast<double>(clipped) / static_cast<double>(samples.size());
-  result.weights =
-      RaisedToFloor(DividedByMean(std::move(result.weights)), spec.has_ess_floor() ? spec.ess_floor() : 0.3);
-  result.effective_sample_size = EffectiveSampleSize(result.weights);
-  return result;
+  return begin;
+}
+
+void WeightComputation::Clip(size_t end) {
+  const bool distances = spec_.method() != v1::WEIGHT_METHOD_PREFERENCE;
+  const double penalty = spec_.has_penalty() ? spec_.penalty() : 1;
+  const double margin = spec_.has_margin() ? spec_.margin() : 1;
+  const double low = spec_.has_min() ? spec_.min() : 0.1;
+  const double high = spec_.has_max() ? spec_.max() : 5;
+  for (size_t i = next_; i < end; ++i) {
+    double& weight = result_.weights[i];
+    if (distances) weight *= std::exp(-penalty * std::max(0.0, samples_[i].distance - margin));
+    if (weight <= low || weight >= high) ++clipped_;
+    weight = std::min(std::max(weight, low), high);
+    sum_ += weight;
+  }
+}
+
+void WeightComputation::Flatten(size_t end) {
+  for (size_t i = next_; i < end; ++i) {
+    flattened_[i] = std::pow(result_.weights[i], alpha_);
+    sum_ += flattened_[i];
+  }
+}
+
+void WeightComputation::Normalize(std::vector<double>& values, size_t end) {
+  const double mean = sum_ / static_cast<double>(values.size());
+  for (size_t i = next_; i < end; ++i) {
+    values[i] = sum_ <= 0 ? 1 : values[i] / mean;
+    total_ += values[i];
+    squares_ += values[i] * values[i];
+  }
+}
+
+void WeightComputation::Start(Pass pass) {
+  pass_ = pass;
+  next_ = 0;
+  if (pass == Pass::kClip || pass == Pass::kFlatten) sum_ = 0;
+  if (pass == Pass::kNormalize || pass == Pass::kMeasure) total_ = squares_ = 0;
+}
+
+void WeightComputation::EndPass() {
+  switch (pass_) {
+    case Pass::kPreference:
+      return Start(Pass::kClip);
+    case Pass::kClip:
+      result_.clipped_share = static_cast<double>(clipped_) / static_cast<double>(samples_.size());
+      return Start(Pass::kNormalize);
+    case Pass::kNormalize:
+      result_.effective_sample_size = MeasuredSize();
+      if (result_.effective_sample_size >= wanted_) return Start(Pass::kDone);
+      flattened_.resize(samples_.size());
+      return NextAlpha();
+    case Pass::kFlatten:
+      return Start(Pass::kMeasure);
+    case Pass::kMeasure:
+      if (alpha_ == reaches_) {
+        result_.weights = std::move(flattened_);
+        result_.effective_sample_size = MeasuredSize();
+        return Start(Pass::kDone);
+      }
+      (MeasuredSize() >= wanted_ ? reaches_ : misses_) = alpha_;
+      return NextAlpha();
+    case Pass::kDone:
+      return;
+  }
+}
+
+void WeightComputation::NextAlpha() {
+  const double middle = (reaches_ + misses_) / 2;
+  // Between neighbours there is nothing left to find.
+  const bool more = tries_++ < kAlphaTries && middle != reaches_ && middle != misses_;
+  alpha_ = more ? middle : reaches_;
+  Start(Pass::kFlatten);
 }
 
 }  // namespace rsidiff::coordinator

@@ -330,11 +330,12 @@ void DatabaseCheck::CheckRound(const v1::RunRecord& run, const v1::RoundRecord& 
           absl::StrCat(RoundText(run.id(), round.round()), " ", what...));
   };
   v1::RoundPhase phase = round.phase();
-  if (phase < v1::ROUND_PHASE_SAMPLE || phase > v1::ROUND_PHASE_ABANDONED) {
+  if (phase == v1::ROUND_PHASE_UNSPECIFIED || !v1::RoundPhase_IsValid(phase)) {
     return fault("is in no known phase: ", phase);
   }
   bool stopped = phase == v1::ROUND_PHASE_FAILED || phase == v1::ROUND_PHASE_ABANDONED;
-  if (round.round() == 0 && phase < v1::ROUND_PHASE_EVALUATE) fault("is the base model's and draws samples");
+  if (round.round() == 0 && PhaseOrder(phase) < PhaseOrder(v1::ROUND_PHASE_EVALUATE))
+    fault("is the base model's and draws samples");
   if (Ended(run) && !stopped && phase != v1::ROUND_PHASE_DONE) fault("goes on, and its run has ended");
   if (!Ended(run) && stopped) fault("was given up, and its run goes on");
   if (phase == v1::ROUND_PHASE_DONE && !round.evaluation().complete()) fault("is done and not evaluated");
@@ -342,10 +343,11 @@ void DatabaseCheck::CheckRound(const v1::RunRecord& run, const v1::RoundRecord& 
     fault("is done and has no evaluation features");
   }
   if (round.round() > 0 && !stopped) {
-    if (phase >= v1::ROUND_PHASE_TRAIN && round.manifest().empty()) fault("has no training manifest");
-    if (phase >= v1::ROUND_PHASE_EVALUATE && round.checkpoint().empty()) fault("has no checkpoint");
-    if (phase >= v1::ROUND_PHASE_WEIGHT && round.selection().selected() == 0) fault("has selected nothing");
-    if (phase >= v1::ROUND_PHASE_WEIGHT && NeedsReference(run.spec()) && run.reference().empty()) {
+    auto reached = [phase](v1::RoundPhase other) { return PhaseOrder(phase) >= PhaseOrder(other); };
+    if (reached(v1::ROUND_PHASE_TRAIN) && round.manifest_parts().empty()) fault("has no training manifest");
+    if (reached(v1::ROUND_PHASE_EVALUATE) && round.checkpoint().empty()) fault("has no checkpoint");
+    if (reached(v1::ROUND_PHASE_WEIGHT) && round.selection().selected() == 0) fault("has selected nothing");
+    if (reached(v1::ROUND_PHASE_WEIGHT) && NeedsReference(run.spec()) && run.reference().empty()) {
       fault("weighs its samples without a reference");
     }
   }
@@ -365,7 +367,7 @@ void DatabaseCheck::CheckArtifactsOf(const v1::RoundRecord& round) {
     Use(digest, use);
   };
   file(round.checkpoint(), "checkpoint");
-  file(round.manifest(), "training manifest");
+  for (const std::string& digest : round.manifest_parts()) file(digest, "training manifest");
   for (const std::string& digest : round.evaluation_features()) file(digest, "evaluation features");
 }
 

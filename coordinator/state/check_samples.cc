@@ -29,6 +29,7 @@ bool Draws(const v1::RoundRecord& round, v1::Purpose purpose) {
       return purpose == v1::PURPOSE_EVALUATION || round.round() > 0;
     case v1::ROUND_PHASE_SAMPLE:
     case v1::ROUND_PHASE_REFERENCE:
+    case v1::ROUND_PHASE_SELECT:
     case v1::ROUND_PHASE_WEIGHT:
     case v1::ROUND_PHASE_TRAIN:
       return purpose == v1::PURPOSE_TRAINING;
@@ -136,7 +137,10 @@ void DatabaseCheck::CheckPresence(const v1::RunRecord& run, const v1::RoundRecor
 
 void DatabaseCheck::CheckSelection(const v1::RunRecord& run, const v1::RoundRecord& round) {
   if (round.round() == 0 || Inherited(run, round)) return;
-  if (round.phase() < v1::ROUND_PHASE_WEIGHT || round.phase() > v1::ROUND_PHASE_DONE) return;
+  if (PhaseOrder(round.phase()) < PhaseOrder(v1::ROUND_PHASE_WEIGHT) ||
+      PhaseOrder(round.phase()) > PhaseOrder(v1::ROUND_PHASE_DONE)) {
+    return;
+  }
   if (scope_ == CheckScope::kRecovery &&
       NeededSamples(run.spec(), round.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
     return;

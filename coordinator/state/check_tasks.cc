@@ -31,7 +31,8 @@ v1::RoundPhase PhaseOf(const TaskId& id) {
 }
 
 bool Live(v1::RoundPhase phase) {
-  return phase >= v1::ROUND_PHASE_SAMPLE && phase <= v1::ROUND_PHASE_EVALUATE;
+  return PhaseOrder(phase) >= PhaseOrder(v1::ROUND_PHASE_SAMPLE) &&
+         PhaseOrder(phase) <= PhaseOrder(v1::ROUND_PHASE_EVALUATE);
 }
 
 bool Leased(const v1::TaskRecord& task) {
@@ -102,10 +103,11 @@ void DatabaseCheck::CheckState(const v1::RunRecord& run, const TaskId& id, const
 }
 
 void DatabaseCheck::CheckPlace(const v1::RoundRecord& round, const TaskId& id, const v1::TaskRecord& task) {
-  v1::RoundPhase own = PhaseOf(id);
+  const int own = PhaseOrder(PhaseOf(id));
+  const int now = PhaseOrder(round.phase());
   bool done = task.state() == v1::TASK_STATE_DONE;
-  if (Live(round.phase()) && own > round.phase()) Fault(id, "is of a phase that has not begun");
-  if (Live(round.phase()) && own < round.phase() && !done) Fault(id, "is not done, and its phase is over");
+  if (Live(round.phase()) && own > now) Fault(id, "is of a phase that has not begun");
+  if (Live(round.phase()) && own < now && !done) Fault(id, "is not done, and its phase is over");
   if (round.phase() == v1::ROUND_PHASE_DONE && !done) Fault(id, "is not done, and its round is");
   if (id.kind == v1::TASK_KIND_SCORE && task.state() != v1::TASK_STATE_PENDING) {
     TaskId pictures = id;
@@ -164,6 +166,7 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
       case v1::ROUND_PHASE_REFERENCE:
         return expect(v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 1);
       case v1::ROUND_PHASE_WEIGHT:
+        if (!NeedsReference(run.spec())) return expect(v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING, 0);
         return expect(
             v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING,
             ChunkCount(std::min(round.selection().selected(), round.selection().samples()), kWeightBlock));
@@ -185,6 +188,7 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
 
 void DatabaseCheck::CheckProgress(const v1::RoundRecord& round) {
   if (round.phase() == v1::ROUND_PHASE_EVALUATE) return;  // may wait for round 0's features
+  if (round.phase() == v1::ROUND_PHASE_WEIGHT) return;    // the core makes weights of the distances
   TaskId first{round.run_id(), round.round(), v1::TASK_KIND_UNSPECIFIED, v1::PURPOSE_UNSPECIFIED, 0};
   bool any = false;
   for (auto task = tasks_.lower_bound(first);

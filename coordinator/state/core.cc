@@ -57,7 +57,8 @@ StepResult Core::Impl::Step(absl::Time now, Event event) {
 
 void Core::Impl::Dispatch(Event event) {
   uint64_t id = event.id;
-  std::visit(Overloaded{[](const Tick&) {}, [&](const Cancelled& call) { HandleCancelled(call.id); },
+  std::visit(Overloaded{[&](const Tick&) { ContinueReduction(); },
+                        [&](const Cancelled& call) { HandleCancelled(call.id); },
                         [&](v1::LeaseRequest& request) { HandleLease(id, std::move(request)); },
                         [&](const v1::JoinTrainingRequest& request) { HandleJoin(id, request); },
                         [&](const auto& request) { Answer(id, Handle(request)); }},
@@ -99,6 +100,7 @@ StepResult Core::Impl::TakeResult() {
 }
 
 absl::Time Core::Impl::NextTimer() const {
+  if (!reducing_.empty() || !discarded_.empty()) return now_;
   absl::Time next = absl::InfiniteFuture();
   for (const auto& [name, worker] : workers_) {
     if (!worker.alive()) continue;

@@ -23,8 +23,8 @@
 namespace rsidiff::coordinator {
 
 /// The core's state. Every change to a stored record is followed by its Put in the same step. One file a
-/// topic: core.cc (steps, rows, requests), workers.cc, leases.cc, completions.cc, rounds.cc, training.cc,
-/// runs.cc, queries.cc, recovery.cc.
+/// topic: core.cc (steps, rows, requests), workers.cc, leases.cc, completions.cc, rounds.cc, reduce.cc,
+/// training.cc, runs.cc, queries.cc, recovery.cc.
 class Core::Impl {
  public:
   explicit Impl(CoreOptions options) : options_(std::move(options)) {}
@@ -124,14 +124,28 @@ class Core::Impl {
   bool AdvanceRound(Run& run, Round& round);
   bool AllDone(const Round& round, v1::TaskKind kind, v1::Purpose purpose) const;
   void EnterPhase(Run& run, Round& round, v1::RoundPhase phase);
-  bool Select(Run& run, Round& round);
-  void Weigh(Run& run, Round& round);
   void SummarizeEvaluation(Run& run, Round& round);
   bool AdvanceEvaluation(Run& run, Round& round);
   void FinishRound(Run& run, Round& round);
   void ForgetSamples(Run& run, Round& round, v1::Purpose purpose);
   void ForgetTasks(Round& round);
   void JudgeRun(Run& run);
+
+  // --- reduce.cc: selection and weights, a slice at each tick
+  /// True when the round stands before its selection or its weights, and nothing else is to be waited for.
+  bool Reducible(const Run& run, const Round& round) const;
+  void ContinueReduction();
+  /// True when it has come to its end.
+  bool SelectSlice(Run& run, Round& round);
+  bool FinishSelection(Run& run, Round& round);
+  bool WeighSlice(Run& run, Round& round);
+  void GatherWeights(const Run& run, Round& round);
+  void StoreWeights(const Run& run, Round& round);
+  /// True when no earlier round has samples left to add.
+  bool ReplaySlice(const Run& run, Round& round);
+  void FinishWeights(Round& round);
+  void StopReduction(Round& round);
+  void DiscardSlice();
 
   // --- training.cc
   void HandleJoin(uint64_t event, const v1::JoinTrainingRequest& request);
@@ -182,10 +196,12 @@ class Core::Impl {
   std::deque<std::pair<int64_t, std::string>> request_ages_;  // oldest first
   uint64_t token_counter_ = 0;
   std::list<LeasePoll> lease_polls_;
-  std::map<uint64_t, std::string> granted_calls_;    // newest calls answered with grants -> request id
-  std::multimap<absl::Time, TaskId> wakeups_;        // ends of back-offs and preferences
-  bool work_appeared_ = false;                       // since lease polls were last served
-  std::set<std::pair<uint64_t, uint32_t>> joining_;  // rounds that a worker waits to train
+  std::map<uint64_t, std::string> granted_calls_;     // newest calls answered with grants -> request id
+  std::multimap<absl::Time, TaskId> wakeups_;         // ends of back-offs and preferences
+  bool work_appeared_ = false;                        // since lease polls were last served
+  std::set<std::pair<uint64_t, uint32_t>> joining_;   // rounds that a worker waits to train
+  std::set<std::pair<uint64_t, uint32_t>> reducing_;  // rounds whose selection or weights are under way
+  std::list<SampleMap> discarded_;                    // samples nobody needs: to free a million takes a while
   CoreStatistics statistics_;
 
   // The step under way.

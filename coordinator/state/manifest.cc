@@ -1,36 +1,37 @@
 #include "coordinator/state/manifest.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
+
+#include "common/base/digest.h"
 
 namespace rsidiff::coordinator {
-namespace {
 
-std::string Lines(const Run& run, const Round& round, bool replay) {
-  std::string lines;
-  auto samples = round.samples.find(v1::PURPOSE_TRAINING);
-  if (samples == round.samples.end()) return lines;
-  for (const auto& [index, sample] : samples->second) {
-    if (!sample.selected()) continue;
-    nlohmann::ordered_json line;
-    line["prompt"] = run.train_prompts.at(sample.prompt_id());
-    line["latents"] = sample.latents();
-    line["row"] = sample.row();
-    line["image"] = sample.image();
-    line["weight"] = sample.weight();
-    line["replay"] = replay;
-    lines += line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-    lines += '\n';
-  }
-  return lines;
+std::string ManifestLine(absl::string_view prompt, const v1::SampleRecord& sample, Replay replay) {
+  nlohmann::ordered_json line;
+  line["prompt"] = prompt;
+  line["latents"] = sample.latents();
+  line["row"] = sample.row();
+  line["image"] = sample.image();
+  line["weight"] = sample.weight();
+  line["replay"] = replay == Replay::kYes;
+  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
-}  // namespace
+void ManifestParts::Add(absl::string_view line) {
+  part_.append(line.data(), line.size());
+  if (++lines_ == kLines) Finish();
+}
 
-std::string TrainingManifest(const Run& run, uint32_t round) {
-  std::string manifest = Lines(run, run.rounds.at(round), false);
-  if (run.record.spec().train().replay() <= 0) return manifest;
-  for (uint32_t earlier = 1; earlier < round; ++earlier) manifest += Lines(run, run.rounds.at(earlier), true);
-  return manifest;
+void ManifestParts::Finish() {
+  if (part_.empty()) return;
+  digests_.push_back(Sha256Hex(part_));
+  complete_.push_back(std::exchange(part_, {}));
+  lines_ = 0;
+}
+
+std::vector<std::string> ManifestParts::TakeComplete() {
+  return std::exchange(complete_, {});
 }
 
 }  // namespace rsidiff::coordinator

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -9,6 +11,10 @@
 
 #include "absl/time/time.h"
 #include "coordinator/schedule/round_plan.h"
+#include "coordinator/schedule/selection.h"
+#include "coordinator/schedule/task_graph.h"
+#include "coordinator/schedule/weights.h"
+#include "coordinator/state/manifest.h"
 #include "coordinator/state/task_id.h"
 #include "rsidiff/v1/coordinator.pb.h"
 #include "rsidiff/v1/round.pb.h"
@@ -16,6 +22,9 @@
 namespace rsidiff::coordinator {
 
 // What the core holds in memory: the stored records, and beside them what is derived at a start.
+
+/// A round's samples of one purpose, by index.
+using SampleMap = std::map<uint32_t, v1::SampleRecord>;
 
 /// A task:
 ///
@@ -77,14 +86,42 @@ struct Training {
   std::string waiting;  // why no generation is formed, as last logged
 };
 
+/// The selection of a round's samples under way, a slice a step. Only in memory, as Weighing: after a restart
+/// it starts anew, and comes to the same end (reduce.cc).
+struct Selecting {
+  explicit Selecting(const v1::RunSpec& spec) : scores(ScorersFor(spec, v1::PURPOSE_TRAINING)), tally(spec) {}
+
+  enum class Stage { kStatistics, kSelect };
+  Stage stage = Stage::kStatistics;
+  uint32_t next = 0;  // index of the first sample of the next slice
+  ScoreColumns scores;
+  StatisticsMap statistics;
+  SelectionTally tally;
+};
+
+/// The computation of a round's weights under way.
+struct Weighing {
+  enum class Stage { kGather, kCompute, kStore, kReplay };
+  Stage stage = Stage::kGather;
+  size_t next = 0;  // position in Round.selected
+  std::vector<WeightInput> inputs;
+  double distance_sum = 0;
+  std::optional<WeightComputation> computation;
+  SampleWeights weights;
+  uint32_t replay_round = 1;
+  ManifestParts manifest;
+};
+
 struct Round {
   v1::RoundRecord record;
   std::map<v1::Purpose, std::vector<PlannedSample>> plan;
-  std::map<v1::Purpose, std::map<uint32_t, v1::SampleRecord>> samples;  // by index; see NeededSamples()
-  std::vector<uint32_t> selected;  // indices of the training samples that are trained on, ascending
+  std::map<v1::Purpose, SampleMap> samples;  // see NeededSamples()
+  std::vector<uint32_t> selected;            // indices of the training samples that are trained on, ascending
   std::map<TaskId, Task> tasks;
   std::map<GroupKey, TaskGroup> groups;
   Training training;
+  std::unique_ptr<Selecting> selecting;
+  std::unique_ptr<Weighing> weighing;
 };
 
 struct Run {

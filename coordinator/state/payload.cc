@@ -35,11 +35,14 @@ v1::ScoreWork Score(const Run& run, const TaskId& task) {
   return work;
 }
 
-/// Features files of a round's samples of `purpose`, one a chunk, in chunk order.
-std::vector<std::string> FeaturesFiles(const Round& round, v1::Purpose purpose) {
+/// Features files of a round's training samples, one a chunk, in chunk order.
+std::vector<std::string> FeaturesFiles(const Run& run, const Round& round) {
   std::vector<std::string> files;
-  for (const auto& [index, sample] : round.samples.at(purpose)) {
-    if (sample.row() == 0) files.push_back(sample.features());
+  const auto& samples = round.samples.at(v1::PURPOSE_TRAINING);
+  const uint32_t chunk = std::max<uint32_t>(run.record.spec().sampling().chunk(), 1);
+  for (auto sample = samples.begin(); sample != samples.end();
+       sample = samples.lower_bound(sample->first + chunk)) {
+    files.push_back(sample->second.features());
   }
   return files;
 }
@@ -116,7 +119,7 @@ v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
       *payload.mutable_score() = Score(run, task);
       break;
     case v1::TASK_KIND_FIT_REFERENCE:
-      for (const std::string& file : FeaturesFiles(run.rounds.at(task.round), v1::PURPOSE_TRAINING)) {
+      for (const std::string& file : FeaturesFiles(run, run.rounds.at(task.round))) {
         payload.mutable_fit_reference()->add_features(file);
       }
       break;
@@ -124,7 +127,7 @@ v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
       *payload.mutable_weight() = Weight(run, task);
       break;
     case v1::TASK_KIND_TRAIN:
-      payload.mutable_train()->set_manifest(run.rounds.at(task.round).record.manifest());
+      *payload.mutable_train()->mutable_manifest_parts() = run.rounds.at(task.round).record.manifest_parts();
       payload.mutable_train()->set_seed(TrainSeed(run.record.spec(), task.round));
       break;
     case v1::TASK_KIND_MEASURE:

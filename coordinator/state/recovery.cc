@@ -206,6 +206,7 @@ void Core::Impl::RestoreRun(Run& run) {
         wakeups_.emplace(absl::FromUnixMicros(task.record.not_before_us()), id);
       }
     }
+    if (Reducible(run, round)) reducing_.insert({run.id(), number});
   }
   JudgeRun(run);
 }

@@ -1,25 +1,11 @@
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
-#include "common/base/digest.h"
 #include "coordinator/schedule/evaluation.h"
 #include "coordinator/schedule/selection.h"
 #include "coordinator/schedule/task_graph.h"
-#include "coordinator/schedule/weights.h"
 #include "coordinator/state/core_impl.h"
-#include "coordinator/state/manifest.h"
 
 namespace rsidiff::coordinator {
 namespace {
-
-/// A `Map` is a round's samples by index; the pointers are const where it is.
-template <class Map>
-auto InIndexOrder(Map& samples) {
-  std::vector<decltype(&samples.begin()->second)> list;
-  list.reserve(samples.size());
-  for (auto& [index, sample] : samples) list.push_back(&sample);
-  return list;
-}
 
 bool Ended(v1::RoundPhase phase) {
   return phase == v1::ROUND_PHASE_DONE || phase == v1::ROUND_PHASE_FAILED ||
@@ -32,6 +18,8 @@ std::string PhaseSentence(uint32_t round, v1::RoundPhase phase) {
       return absl::StrCat("round ", round, " draws samples");
     case v1::ROUND_PHASE_REFERENCE:
       return absl::StrCat("round ", round, " fits the reference distribution");
+    case v1::ROUND_PHASE_SELECT:
+      return absl::StrCat("round ", round, " selects samples");
     case v1::ROUND_PHASE_WEIGHT:
       return absl::StrCat("round ", round, " weighs its selected samples");
     case v1::ROUND_PHASE_TRAIN:
@@ -60,7 +48,7 @@ void Core::Impl::PlanRound(Run& run, uint32_t number) {
 void Core::Impl::RestorePlan(Run& run, Round& round) {
   const v1::RunSpec& spec = run.record.spec();
   if (Ended(round.record.phase())) return;
-  if (round.record.round() > 0) {
+  if (round.record.round() > 0 && round.plan[v1::PURPOSE_TRAINING].empty()) {
     round.plan[v1::PURPOSE_TRAINING] =
         TrainingSamples(spec, run.record.train_prompt_count(), round.record.round());
   }
@@ -119,16 +107,14 @@ bool Core::Impl::AdvanceRound(Run& run, Round& round) {
   switch (phase) {
     case v1::ROUND_PHASE_SAMPLE:
       if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_TRAINING)) return false;
-      if (next == v1::ROUND_PHASE_REFERENCE) break;
-      if (!Select(run, round)) return true;
       break;
     case v1::ROUND_PHASE_REFERENCE:
       if (!AllDone(round, v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING)) return false;
-      if (!Select(run, round)) return true;
       break;
+    case v1::ROUND_PHASE_SELECT:
     case v1::ROUND_PHASE_WEIGHT:
-      if (!AllDone(round, v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING)) return false;
-      break;
+      if (Reducible(run, round)) reducing_.insert({run.id(), round.record.round()});
+      return false;  // ContinueReduction goes on
     case v1::ROUND_PHASE_TRAIN:
       if (!AllDone(round, v1::TASK_KIND_TRAIN, v1::PURPOSE_TRAINING)) return false;
       break;
@@ -143,7 +129,6 @@ bool Core::Impl::AdvanceRound(Run& run, Round& round) {
 
 void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
   uint32_t number = round.record.round();
-  if (phase == v1::ROUND_PHASE_TRAIN) Weigh(run, round);
   round.record.set_phase(phase);
   PutRound(round);
   Log(run.id(), number, "", PhaseSentence(number, phase));
@@ -159,6 +144,7 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
       break;
     case v1::ROUND_PHASE_WEIGHT:
       task.kind = v1::TASK_KIND_WEIGHT;
+      if (!NeedsReference(run.record.spec())) break;
       for (; task.index < ChunkCount(round.record.selection().selected(), kWeightBlock); ++task.index) {
         AddTask(run, round, task);
       }
@@ -176,56 +162,6 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
     default:
       break;
   }
-}
-
-bool Core::Impl::Select(Run& run, Round& round) {
-  const v1::RunSpec& spec = run.record.spec();
-  auto& samples = round.samples[v1::PURPOSE_TRAINING];
-  const std::vector<v1::SampleRecord*> list = InIndexOrder(samples);
-  if (run.record.statistics().empty()) {
-    for (auto& [name, statistics] : ScoreStatistics(list, ScorersFor(spec, v1::PURPOSE_TRAINING))) {
-      (*run.record.mutable_statistics())[name] = statistics;
-    }
-    PutRun(run);
-  }
-  StatisticsMap statistics(run.record.statistics().begin(), run.record.statistics().end());
-  SelectSamples(spec, statistics, list);
-  *round.record.mutable_selection() = SummarizeSelection(spec, list);
-  for (const v1::SampleRecord* sample : list) {
-    if (sample->selected()) round.selected.push_back(sample->index());
-    PutSample(round, v1::PURPOSE_TRAINING, *sample);
-  }
-  PutRound(round);
-  if (round.record.selection().selected() > 0) return true;
-  EndRun(run, v1::RUN_STATE_FAILED,
-         absl::StrCat("round ", round.record.round(), " has nothing to train on: the gate refused all ",
-                      round.record.selection().samples(), " samples"));
-  return false;
-}
-
-void Core::Impl::Weigh(Run& run, Round& round) {
-  auto& samples = round.samples.at(v1::PURPOSE_TRAINING);
-  std::vector<WeightInput> inputs;
-  std::vector<v1::SampleRecord*> selected;
-  double distance = 0;
-  for (auto& [index, sample] : samples) {
-    if (!sample.selected()) continue;
-    inputs.push_back({sample.prompt_id(), sample.reward(), sample.distance()});
-    selected.push_back(&sample);
-    distance += sample.distance();
-  }
-  SampleWeights weights = ComputeWeights(run.record.spec().weights(), inputs);
-  for (size_t i = 0; i < selected.size(); ++i) {
-    selected[i]->set_weight(weights.weights[i]);
-    PutSample(round, v1::PURPOSE_TRAINING, *selected[i]);
-  }
-  v1::SelectionSummary& summary = *round.record.mutable_selection();
-  summary.set_effective_sample_size(weights.effective_sample_size);
-  summary.set_clipped_share(weights.clipped_share);
-  summary.set_distance_mean(distance / static_cast<double>(selected.size()));
-  std::string manifest = TrainingManifest(run, round.record.round());
-  round.record.set_manifest(Sha256Hex(manifest));
-  artifacts_.push_back(std::move(manifest));
 }
 
 bool Core::Impl::AdvanceEvaluation(Run& run, Round& round) {
@@ -247,7 +183,9 @@ void Core::Impl::SummarizeEvaluation(Run& run, Round& round) {
   const auto& samples = round.samples.at(v1::PURPOSE_EVALUATION);
   v1::EvaluationSummary& summary = *round.record.mutable_evaluation();
   std::vector<std::string> scorers = ScorersFor(run.record.spec(), v1::PURPOSE_EVALUATION);
-  for (auto& [name, statistics] : ScoreStatistics(InIndexOrder(samples), scorers)) {
+  ScoreColumns scores(scorers);
+  for (const auto& [index, sample] : samples) scores.Add(sample);
+  for (auto& [name, statistics] : scores.Statistics()) {
     (*summary.mutable_scores())[name] = statistics;
   }
   summary.set_samples(samples.size());
@@ -274,10 +212,14 @@ void Core::Impl::ForgetSamples(Run& run, Round& round, v1::Purpose purpose) {
   auto samples = round.samples.find(purpose);
   if (samples == round.samples.end()) return;
   SamplesNeeded needed = NeededSamples(run.record.spec(), round.record.phase(), purpose);
-  if (needed == SamplesNeeded::kNone) round.samples.erase(samples);
-  if (needed != SamplesNeeded::kSelected) return;
-  for (auto sample = samples->second.begin(); sample != samples->second.end();) {
-    sample = sample->second.selected() ? std::next(sample) : samples->second.erase(sample);
+  if (needed == SamplesNeeded::kAll) return;
+  SampleMap& discarded = discarded_.emplace_back(std::move(samples->second));
+  round.samples.erase(samples);
+  if (needed == SamplesNeeded::kNone) return;
+  SampleMap& kept = round.samples[purpose];
+  for (uint32_t index : round.selected) {
+    auto node = discarded.extract(index);
+    if (!node.empty()) kept.insert(kept.end(), std::move(node));
   }
 }
 

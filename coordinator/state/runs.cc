@@ -221,6 +221,7 @@ void Core::Impl::EndRun(Run& run, v1::RunState state, const std::string& reason)
       }
     }
     for (auto& [key, group] : round.groups) group.ready.clear();
+    StopReduction(round);
     round.record.set_phase(state == v1::RUN_STATE_FAILED ? v1::ROUND_PHASE_FAILED
                                                          : v1::ROUND_PHASE_ABANDONED);
     round.record.set_ended_us(NowMicros());

@@ -116,6 +116,7 @@ SamplesNeeded NeededSamples(const v1::RunSpec& spec, v1::RoundPhase phase, v1::P
   switch (phase) {
     case v1::ROUND_PHASE_SAMPLE:
     case v1::ROUND_PHASE_REFERENCE:
+    case v1::ROUND_PHASE_SELECT:
     case v1::ROUND_PHASE_WEIGHT:
     case v1::ROUND_PHASE_TRAIN:
       return SamplesNeeded::kAll;

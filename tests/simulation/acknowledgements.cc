@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
+#include "coordinator/schedule/task_graph.h"
 
 namespace rsidiff::simulation {
 namespace {
@@ -22,7 +23,7 @@ bool Find(const Disk& disk, Table table, const std::string& key, Message& messag
 bool RoundEnded(const Disk& disk, uint64_t run_id, uint32_t number) {
   v1::RoundRecord round;
   return Find(disk, Table::kRounds, coordinator::RoundKey(run_id, number), round) &&
-         round.phase() >= v1::ROUND_PHASE_DONE;
+         coordinator::PhaseOrder(round.phase()) >= coordinator::PhaseOrder(v1::ROUND_PHASE_DONE);
 }
 
 }  // namespace

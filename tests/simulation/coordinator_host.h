@@ -24,6 +24,9 @@ struct HostOptions {
   bool clock_jumps = false;
   int max_lost_attempts = 10;
   int max_error_attempts = 3;
+  /// Samples that a step of a selection takes, and how long it takes at most.
+  size_t slice_samples = coordinator::CoreOptions().slice_samples;
+  absl::Duration longest_slice;
   /// I6 after every write instead of every 64th.
   bool check_memory_always = false;
   /// A planted bug: answers leave before what they promise is written.
@@ -105,6 +108,7 @@ class CoordinatorHost {
   absl::Time paused_until_ = absl::InfinitePast();
   absl::Duration clock_is_fast_;
   std::optional<Crash> crash_next_;
+  int due_ticks_ = 0;  // in a row after which another one was due at once
   uint64_t expired_before_ = 0;
   uint64_t hash_ = 14695981039346656037u;
   uint64_t steps_ = 0;

@@ -27,6 +27,8 @@ FaultPlan ChooseFaults(Faults faults, Random& random) {
   plan.host.clock_jumps = random.Chance(0.2);
   if (random.Chance(0.3)) plan.host.restart_delay = absl::Seconds(50);
   if (random.Chance(0.5)) plan.host.longest_write = absl::Milliseconds(50);
+  if (random.Chance(0.5)) plan.host.slice_samples = 1 + random.Below(3);
+  if (random.Chance(0.5)) plan.host.longest_slice = absl::Milliseconds(500);
   if (faults == Faults::kCoordinator) return plan;
   auto some = [&random](double most) {
     return random.Chance(0.5) ? most * static_cast<double>(random.Below(100)) / 100 : 0;

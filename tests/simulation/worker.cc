@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/digest.h"
 #include "common/base/protocol.h"
 #include "tests/unit/coordinator/fake_results.h"
@@ -295,8 +296,8 @@ void Worker::CommitCheckpoint(uint64_t token) {
   request.set_token(token);
   request.set_generation(task.generation);
   request.set_step(task.step);
-  request.set_checkpoint(
-      Sha256Hex(absl::StrCat("state ", task.step, task.grant.payload().train().manifest())));
+  request.set_checkpoint(Sha256Hex(
+      absl::StrCat("state ", task.step, absl::StrJoin(task.grant.payload().train().manifest_parts(), ""))));
   Call(request, kCallTimeout, [](absl::StatusOr<coordinator::Response>) {});
 }
 

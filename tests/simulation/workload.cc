@@ -1,6 +1,7 @@
 #include "tests/simulation/workload.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tests/simulation/worker.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
@@ -40,8 +41,8 @@ std::string RunResult(const Disk& disk, uint64_t run_id, uint32_t shared_rounds)
        ++row) {
     v1::RoundRecord round;
     round.ParseFromString(row->second);
-    absl::StrAppend(&result, round.round(), " ", round.manifest(), " ", round.checkpoint(), " ",
-                    round.evaluation().frechet());
+    absl::StrAppend(&result, round.round(), " ", absl::StrJoin(round.manifest_parts(), " "), " ",
+                    round.checkpoint(), " ", round.evaluation().frechet());
     if (round.round() >= shared_rounds) {
       size_t samples = 0;
       const std::string& prefix = row->first.second;

@@ -226,9 +226,13 @@ class TrainingTask {
 
 absl::Status TrainingTask::Prepare() {
   const v1::TaskPayload& payload = grant_.payload();
-  RSIDIFF_ASSIGN_OR_RETURN(std::string text, context_.store.Get(payload.train().manifest()));
-  RSIDIFF_ASSIGN_OR_RETURN(std::vector<TrainingExample> examples,
-                           ParseTrainingManifest(text, payload.train().manifest()));
+  std::vector<TrainingExample> examples;
+  for (const std::string& digest : payload.train().manifest_parts()) {
+    RSIDIFF_ASSIGN_OR_RETURN(std::string text, context_.store.Get(digest));
+    RSIDIFF_ASSIGN_OR_RETURN(std::vector<TrainingExample> part, ParseTrainingManifest(text, digest));
+    std::move(part.begin(), part.end(), std::back_inserter(examples));
+  }
+  if (examples.empty()) return absl::InvalidArgumentError("the training manifest is empty");
   RSIDIFF_ASSIGN_OR_RETURN(StableDiffusionPipeline * pipeline, context_.models.Pipeline(payload));
   RSIDIFF_ASSIGN_OR_RETURN(TrainingSet set, LoadTrainingSet(examples, Spec().latents(), *pipeline, context_));
   const NoiseSchedule schedule = pipeline->noise_schedule();

@@ -32,7 +32,15 @@ std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::s
   return rows;
 }
 
-CoreHarness::CoreHarness(absl::Duration lease_ttl) : lease_ttl_(lease_ttl) {
+CoreHarness::CoreHarness(absl::Duration lease_ttl)
+    : CoreHarness([lease_ttl] {
+        CoreOptions options;
+        options.lease_ttl = lease_ttl;
+        return options;
+      }()) {}
+
+CoreHarness::CoreHarness(CoreOptions options) : options_(std::move(options)) {
+  options_.cluster_id = "test-cluster";
   Restart();
 }
 
@@ -56,16 +64,25 @@ void CoreHarness::Restart(absl::Duration clock_jump) {
   now_ += clock_jump;
   std::vector<Row> rows;
   for (const auto& [where, value] : disk_) rows.push_back({where.first, where.second, value});
-  CoreOptions options;
-  options.cluster_id = "test-cluster";
-  options.lease_ttl = lease_ttl_;
-  auto recovered = Core::Recover(options, std::move(rows), now_);
+  auto recovered = Core::Recover(options_, std::move(rows), now_);
   ASSERT_TRUE(recovered.ok()) << recovered.status();
   core_ = std::move(recovered->first);
   Commit(std::move(recovered->second));
 }
 
+void CoreHarness::Tick() {
+  Commit(core_->Step(now_, {0, coordinator::Tick()}));
+}
+
 std::optional<absl::StatusOr<Response>> CoreHarness::Call(Request request) {
+  const uint64_t id = next_id_;
+  auto answer = CallOnly(std::move(request));
+  while (TickIsDue()) Tick();
+  if (answer.has_value() || answers_.count(id) == 0) return answer;
+  return answers_.at(id);
+}
+
+std::optional<absl::StatusOr<Response>> CoreHarness::CallOnly(Request request) {
   uint64_t id = next_id_++;
   Commit(core_->Step(now_, {id, std::move(request)}));
   auto answer = answers_.find(id);
@@ -85,11 +102,11 @@ void CoreHarness::Pass(absl::Duration duration) {
     absl::Time due = std::max(now_, core_->NextTimer());
     bool stuck = due == now_ && core_->NextTimer() < now_;
     now_ = due;
-    Commit(core_->Step(now_, {0, Tick()}));
+    Tick();
     ASSERT_FALSE(stuck && core_->NextTimer() < now_) << "a timer is due and nothing happens";
   }
   now_ = end;
-  Commit(core_->Step(now_, {0, Tick()}));
+  Tick();
 }
 
 bool CoreHarness::MemoryEqualsDisk() const {

@@ -17,9 +17,18 @@ namespace rsidiff::coordinator {
 class CoreHarness {
  public:
   explicit CoreHarness(absl::Duration lease_ttl = CoreOptions().lease_ttl);
+  explicit CoreHarness(CoreOptions options);
 
-  /// One call; its answer if it came at once. Long polls answer later: see Answers().
+  /// One call, and the ticks that are due at once after it; its answer if it came at once. Long polls answer
+  /// later: see answers().
   std::optional<absl::StatusOr<Response>> Call(Request request);
+
+  /// The same without the ticks.
+  std::optional<absl::StatusOr<Response>> CallOnly(Request request);
+
+  /// A tick, now.
+  void Tick();
+  bool TickIsDue() const { return core_->NextTimer() <= now_; }
 
   /// The answer of a call that has to come at once and to be a `T`.
   template <class T>
@@ -69,7 +78,7 @@ class CoreHarness {
   static void Fail(const std::string& message);
   void Commit(StepResult result);
 
-  const absl::Duration lease_ttl_;
+  CoreOptions options_;
   std::unique_ptr<Core> core_;
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
   std::map<std::pair<Table, std::string>, std::string> disk_;

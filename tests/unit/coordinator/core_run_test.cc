@@ -40,7 +40,7 @@ TEST(CoreRunTest, OneWorkerTakesARunToItsEnd) {
     EXPECT_EQ(round.selection().selected(), 2);
     EXPECT_EQ(round.selection().all().size(), 2) << "held-out scorers judge evaluations only";
     EXPECT_EQ(round.checkpoint().size(), 64);
-    ASSERT_TRUE(harness.artifacts().count(round.manifest()));
+    ASSERT_TRUE(harness.artifacts().count(round.manifest_parts(0)));
   }
   EXPECT_TRUE(harness.MemoryEqualsDisk());
 }
@@ -52,7 +52,7 @@ TEST(CoreRunTest, ManifestHoldsSelectedSamplesAndReplay) {
   harness.Work("w", incarnation);
   v1::RunStatus status = GetRun(harness, run_id);
   std::vector<std::string> lines =
-      absl::StrSplit(harness.artifacts().at(status.rounds(2).manifest()), '\n', absl::SkipEmpty());
+      absl::StrSplit(harness.artifacts().at(status.rounds(2).manifest_parts(0)), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 4);  // two of round 2, then two of round 1
   EXPECT_THAT(lines[0], HasSubstr("\"replay\":false"));
   EXPECT_THAT(lines[1], HasSubstr("\"replay\":false"));

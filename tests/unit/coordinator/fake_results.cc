@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/digest.h"
 #include "common/base/seed.h"
 
@@ -61,7 +62,8 @@ v1::TaskResult FakeResult(const v1::TaskPayload& payload) {
       }
       break;
     case v1::TaskPayload::kTrain:
-      result.mutable_train()->set_checkpoint(Sha256Hex("unet" + payload.train().manifest()));
+      result.mutable_train()->set_checkpoint(
+          Sha256Hex("unet" + absl::StrJoin(payload.train().manifest_parts(), "")));
       result.mutable_train()->set_steps(payload.spec().train().steps());
       result.mutable_train()->set_first_loss(0.2);
       result.mutable_train()->set_last_loss(0.1);

@@ -87,12 +87,25 @@ TEST(TaskGraphTest, GaussianFitsTheReferenceInRoundOneOnly) {
   v1::RunSpec spec;
   spec.mutable_weights()->set_method(v1::WEIGHT_METHOD_GAUSSIAN);
   EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_SAMPLE), v1::ROUND_PHASE_REFERENCE);
-  EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_REFERENCE), v1::ROUND_PHASE_WEIGHT);
-  EXPECT_EQ(NextPhase(spec, 2, v1::ROUND_PHASE_SAMPLE), v1::ROUND_PHASE_WEIGHT);
+  EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_REFERENCE), v1::ROUND_PHASE_SELECT);
+  EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_SELECT), v1::ROUND_PHASE_WEIGHT);
+  EXPECT_EQ(NextPhase(spec, 2, v1::ROUND_PHASE_SAMPLE), v1::ROUND_PHASE_SELECT);
   spec.mutable_weights()->set_method(v1::WEIGHT_METHOD_UNIFORM);
-  EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_SAMPLE), v1::ROUND_PHASE_TRAIN);
+  EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_SAMPLE), v1::ROUND_PHASE_SELECT);
+  EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_WEIGHT), v1::ROUND_PHASE_TRAIN);
   EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_EVALUATE), v1::ROUND_PHASE_DONE);
   EXPECT_EQ(NextPhase(spec, 1, v1::ROUND_PHASE_FAILED), v1::ROUND_PHASE_FAILED);
+}
+
+TEST(TaskGraphTest, PhasesAreInTheOrderOfARoundsLife) {
+  v1::RunSpec spec;
+  for (v1::RoundPhase phase = v1::ROUND_PHASE_SAMPLE; phase != v1::ROUND_PHASE_DONE;) {
+    const v1::RoundPhase next = NextPhase(spec, 1, phase);
+    EXPECT_EQ(PhaseOrder(next), PhaseOrder(phase) + 1);
+    phase = next;
+  }
+  EXPECT_LT(PhaseOrder(v1::ROUND_PHASE_DONE), PhaseOrder(v1::ROUND_PHASE_ABANDONED));
+  EXPECT_LT(PhaseOrder(v1::ROUND_PHASE_UNSPECIFIED), PhaseOrder(v1::ROUND_PHASE_SAMPLE));
 }
 
 TEST(TaskGraphTest, HeldOutScorersJudgeEvaluationsOnly) {

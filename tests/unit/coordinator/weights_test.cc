@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 namespace rsidiff::coordinator {
@@ -89,6 +91,71 @@ TEST(ComputeWeightsTest, FloorOfOneIsUniformAndNothingIsNothing) {
 TEST(ComputeWeightsTest, HugeRewardsStayFinite) {
   SampleWeights weights = ComputeWeights(Spec(v1::WEIGHT_METHOD_PREFERENCE), {{0, 1e6, 0}, {0, -1e6, 0}});
   for (double weight : weights.weights) EXPECT_TRUE(std::isfinite(weight));
+}
+
+/// The weights as docs/method.md writes them, all samples at once.
+SampleWeights Plain(const v1::WeightSpec& spec, const std::vector<WeightInput>& samples) {
+  auto mean_one = [](std::vector<double> values) {
+    double sum = 0;
+    for (double value : values) sum += value;
+    const double mean = sum / static_cast<double>(values.size());
+    for (double& value : values) value /= mean;
+    return values;
+  };
+  std::map<uint32_t, std::vector<size_t>> prompts;
+  for (size_t i = 0; i < samples.size(); ++i) prompts[samples[i].prompt_id].push_back(i);
+  SampleWeights result;
+  result.weights.resize(samples.size());
+  for (const auto& [prompt, members] : prompts) {
+    double best = samples[members[0]].reward;
+    for (size_t i : members) best = std::max(best, samples[i].reward);
+    double sum = 0;
+    for (size_t i : members) sum += std::exp((samples[i].reward - best) / spec.temperature());
+    for (size_t i : members) {
+      double& weight = result.weights[i];
+      weight = std::exp((samples[i].reward - best) / spec.temperature()) *
+               (static_cast<double>(members.size()) / sum);
+      weight *= std::exp(-spec.penalty() * std::max(0.0, samples[i].distance - spec.margin()));
+      weight = std::min(std::max(weight, spec.min()), spec.max());
+    }
+  }
+  result.weights = mean_one(std::move(result.weights));
+  const double wanted = spec.ess_floor() * static_cast<double>(samples.size());
+  auto flattened = [&](double alpha) {
+    std::vector<double> values;
+    for (double weight : result.weights) values.push_back(std::pow(weight, alpha));
+    return mean_one(std::move(values));
+  };
+  if (EffectiveSampleSize(result.weights) < wanted) {
+    double reaches = 0;
+    double misses = 1;
+    for (int i = 0; i < 60; ++i) {
+      const double alpha = (reaches + misses) / 2;
+      (EffectiveSampleSize(flattened(alpha)) >= wanted ? reaches : misses) = alpha;
+    }
+    result.weights = flattened(reaches);
+  }
+  result.effective_sample_size = EffectiveSampleSize(result.weights);
+  return result;
+}
+
+TEST(WeightComputationTest, SlicesChangeNoBit) {
+  std::vector<WeightInput> samples;
+  for (uint32_t i = 0; i < 100; ++i) {
+    samples.push_back({i / 3, std::sin(i * 1.7) * 3, 2 + 3 * std::cos(i * 0.9)});
+  }
+  for (const double floor : {0.0, 0.3, 0.9, 1.0}) {
+    v1::WeightSpec spec = Spec(v1::WEIGHT_METHOD_GAUSSIAN);
+    spec.set_ess_floor(floor);
+    const SampleWeights plain = Plain(spec, samples);
+    for (const size_t slice : {1, 2, 7, 99, 1000}) {
+      WeightComputation computation(spec, samples);
+      while (!computation.done()) computation.Advance(slice);
+      const SampleWeights weights = computation.Take();
+      EXPECT_EQ(weights.weights, plain.weights) << "floor " << floor << ", slices of " << slice;
+      EXPECT_EQ(weights.effective_sample_size, plain.effective_sample_size);
+    }
+  }
 }
 
 }  // namespace

@@ -190,7 +190,7 @@ class PhaseRunnerTest : public ::testing::Test {
                                R"(, "image": ")", samples.images(row), R"(", "weight": )", row + 0.5, "}\n");
     }
     v1::Grant grant = GrantOf(v1::TASK_KIND_TRAIN);
-    grant.mutable_payload()->mutable_train()->set_manifest(store_->Put(manifest).value());
+    grant.mutable_payload()->mutable_train()->add_manifest_parts(store_->Put(manifest).value());
     grant.mutable_payload()->mutable_train()->set_seed(9);
     return grant;
   }
@@ -420,7 +420,7 @@ TEST_F(PhaseRunnerTest, ErrorsNameTheTaskAndTheThing) {
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("checkpoint "));
 
   v1::Grant train = TrainGrant();
-  train.mutable_payload()->mutable_train()->set_manifest(store_->Put("{}\n").value());
+  train.mutable_payload()->mutable_train()->add_manifest_parts(store_->Put("{}\n").value());
   EXPECT_THAT(std::string(runner_->Run(train, control).status().message()),
               HasSubstr("line 1: no \"prompt\""));
 

@@ -1,0 +1,202 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/schedule/selection.h"
+#include "coordinator/schedule/task_graph.h"
+#include "coordinator/schedule/weights.h"
+#include "coordinator/state/core_impl.h"
+#include "coordinator/state/manifest.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+// A weight's arithmetic, and freeing a sample, are so much cheaper than writing a sample's row.
+constexpr size_t kCheapSlice = 8;
+
+/// About `count` samples from index `next` on, up to the end of a prompt.
+std::vector<v1::SampleRecord*> SliceOf(SampleMap& samples, uint32_t next, size_t count) {
+  std::vector<v1::SampleRecord*> slice;
+  for (auto sample = samples.lower_bound(next); sample != samples.end(); ++sample) {
+    if (slice.size() >= count && sample->second.prompt_id() != slice.back()->prompt_id()) break;
+    slice.push_back(&sample->second);
+  }
+  return slice;
+}
+
+/// The samples at the positions from `next` on of Round.selected, at most `count`.
+std::vector<v1::SampleRecord*> SelectedSlice(Round& round, size_t next, size_t count) {
+  std::vector<v1::SampleRecord*> slice;
+  if (next >= round.selected.size()) return slice;
+  auto sample = round.samples.at(v1::PURPOSE_TRAINING).find(round.selected[next]);
+  for (; next < round.selected.size() && slice.size() < count; ++next) {
+    while (sample->first != round.selected[next]) ++sample;
+    slice.push_back(&sample->second);
+  }
+  return slice;
+}
+
+}  // namespace
+
+bool Core::Impl::Reducible(const Run& run, const Round& round) const {
+  if (run.ended()) return false;
+  if (round.record.phase() == v1::ROUND_PHASE_SELECT) return true;
+  return round.record.phase() == v1::ROUND_PHASE_WEIGHT &&
+         (!NeedsReference(run.record.spec()) || AllDone(round, v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING));
+}
+
+void Core::Impl::ContinueReduction() {
+  DiscardSlice();
+  if (reducing_.empty()) return;
+  Run& run = runs_.at(reducing_.begin()->first);
+  Round& round = run.rounds.at(reducing_.begin()->second);
+  const v1::RoundPhase phase = round.record.phase();
+  if (!(phase == v1::ROUND_PHASE_SELECT ? SelectSlice(run, round) : WeighSlice(run, round))) return;
+  StopReduction(round);
+  if (run.ended()) return;
+  EnterPhase(run, round, NextPhase(run.record.spec(), round.record.round(), phase));
+  Advance(run);
+}
+
+void Core::Impl::StopReduction(Round& round) {
+  reducing_.erase({round.record.run_id(), round.record.round()});
+  round.selecting.reset();
+  round.weighing.reset();
+}
+
+bool Core::Impl::SelectSlice(Run& run, Round& round) {
+  if (round.selecting == nullptr) {
+    round.selecting = std::make_unique<Selecting>(run.record.spec());
+    round.selected.clear();
+    if (!run.record.statistics().empty()) {
+      round.selecting->statistics = {run.record.statistics().begin(), run.record.statistics().end()};
+      round.selecting->stage = Selecting::Stage::kSelect;
+    }
+  }
+  Selecting& work = *round.selecting;
+  std::vector<v1::SampleRecord*> slice =
+      SliceOf(round.samples.at(v1::PURPOSE_TRAINING), work.next, options_.slice_samples);
+  if (!slice.empty()) work.next = slice.back()->index() + 1;
+  if (work.stage == Selecting::Stage::kStatistics) {
+    for (const v1::SampleRecord* sample : slice) work.scores.Add(*sample);
+    if (!slice.empty()) return false;
+    work.statistics = work.scores.Statistics();
+    run.record.mutable_statistics()->insert(work.statistics.begin(), work.statistics.end());
+    PutRun(run);
+    work.stage = Selecting::Stage::kSelect;
+    work.next = 0;
+    return false;
+  }
+  if (slice.empty()) return FinishSelection(run, round);
+  SelectSamples(run.record.spec(), work.statistics, slice);
+  for (const v1::SampleRecord* sample : slice) {
+    if (sample->selected()) round.selected.push_back(sample->index());
+    work.tally.Add(*sample);
+    PutSample(round, v1::PURPOSE_TRAINING, *sample);
+  }
+  return false;
+}
+
+bool Core::Impl::FinishSelection(Run& run, Round& round) {
+  v1::SelectionSummary& summary = *round.record.mutable_selection();
+  summary = round.selecting->tally.Summary();
+  PutRound(round);
+  if (summary.selected() > 0) return true;
+  EndRun(run, v1::RUN_STATE_FAILED,
+         absl::StrCat("round ", round.record.round(), " has nothing to train on: the gate refused all ",
+                      summary.samples(), " samples"));
+  return true;
+}
+
+bool Core::Impl::WeighSlice(Run& run, Round& round) {
+  if (round.weighing == nullptr) round.weighing = std::make_unique<Weighing>();
+  Weighing& work = *round.weighing;
+  switch (work.stage) {
+    case Weighing::Stage::kGather:
+      GatherWeights(run, round);
+      return false;
+    case Weighing::Stage::kCompute:
+      if (!work.computation->done()) {
+        work.computation->Advance(kCheapSlice * options_.slice_samples);
+        return false;
+      }
+      work.weights = work.computation->Take();
+      work.stage = Weighing::Stage::kStore;
+      work.next = 0;
+      return false;
+    case Weighing::Stage::kStore:
+      StoreWeights(run, round);
+      return false;
+    case Weighing::Stage::kReplay:
+      if (!ReplaySlice(run, round)) return false;
+      FinishWeights(round);
+      return true;
+  }
+  return true;
+}
+
+void Core::Impl::GatherWeights(const Run& run, Round& round) {
+  Weighing& work = *round.weighing;
+  const std::vector<v1::SampleRecord*> slice = SelectedSlice(round, work.next, options_.slice_samples);
+  for (const v1::SampleRecord* sample : slice) {
+    work.inputs.push_back({sample->prompt_id(), sample->reward(), sample->distance()});
+    work.distance_sum += sample->distance();
+  }
+  work.next += slice.size();
+  if (work.next < round.selected.size()) return;
+  work.computation.emplace(run.record.spec().weights(), std::move(work.inputs));
+  work.stage = Weighing::Stage::kCompute;
+}
+
+void Core::Impl::StoreWeights(const Run& run, Round& round) {
+  Weighing& work = *round.weighing;
+  for (v1::SampleRecord* sample : SelectedSlice(round, work.next, options_.slice_samples)) {
+    sample->set_weight(work.weights.weights[work.next++]);
+    PutSample(round, v1::PURPOSE_TRAINING, *sample);
+    work.manifest.Add(ManifestLine(run.train_prompts.at(sample->prompt_id()), *sample, Replay::kNo));
+  }
+  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
+  if (work.next < round.selected.size()) return;
+  work.stage = Weighing::Stage::kReplay;
+  work.next = 0;
+}
+
+bool Core::Impl::ReplaySlice(const Run& run, Round& round) {
+  Weighing& work = *round.weighing;
+  const bool replays = run.record.spec().train().replay() > 0;
+  if (!replays || work.replay_round >= round.record.round()) return true;
+  const Round& earlier = run.rounds.at(work.replay_round);
+  const SampleMap& samples = earlier.samples.at(v1::PURPOSE_TRAINING);
+  const size_t end = std::min(earlier.selected.size(), work.next + options_.slice_samples);
+  for (; work.next < end; ++work.next) {
+    const v1::SampleRecord& sample = samples.at(earlier.selected[work.next]);
+    work.manifest.Add(ManifestLine(run.train_prompts.at(sample.prompt_id()), sample, Replay::kYes));
+  }
+  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
+  if (work.next < earlier.selected.size()) return false;
+  ++work.replay_round;
+  work.next = 0;
+  return false;
+}
+
+void Core::Impl::FinishWeights(Round& round) {
+  Weighing& work = *round.weighing;
+  work.manifest.Finish();
+  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
+  v1::SelectionSummary& summary = *round.record.mutable_selection();
+  summary.set_effective_sample_size(work.weights.effective_sample_size);
+  summary.set_clipped_share(work.weights.clipped_share);
+  summary.set_distance_mean(work.distance_sum / static_cast<double>(round.selected.size()));
+  round.record.clear_manifest_parts();
+  for (const std::string& digest : work.manifest.digests()) round.record.add_manifest_parts(digest);
+}
+
+void Core::Impl::DiscardSlice() {
+  if (discarded_.empty()) return;
+  SampleMap& samples = discarded_.front();
+  auto end = samples.begin();
+  for (size_t i = 0; i < kCheapSlice * options_.slice_samples && end != samples.end(); ++i) ++end;
+  samples.erase(samples.begin(), end);
+  if (samples.empty()) discarded_.pop_front();
+}
+
+}  // namespace rsidiff::coordinator

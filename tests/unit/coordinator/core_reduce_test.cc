@@ -1,0 +1,169 @@
+// Selection and weights, which the core makes a slice at a time.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/base/digest.h"
+#include "coordinator/state/check.h"
+#include "coordinator/state/manifest.h"
+#include "tests/unit/coordinator/core_harness.h"
+#include "tests/unit/coordinator/fake_results.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+CoreOptions Slices(size_t samples) {
+  CoreOptions options;
+  options.slice_samples = samples;
+  return options;
+}
+
+v1::SubmitRunRequest Request(v1::WeightMethod method) {
+  v1::SubmitRunRequest request = SmallRun("submit", 2);
+  request.mutable_spec()->mutable_weights()->set_method(method);
+  request.mutable_spec()->mutable_weights()->set_ess_floor(0.95);
+  return request;
+}
+
+/// What selection and weights leave behind: samples and rounds as they are on the disk.
+std::map<std::string, std::string> Results(const CoreHarness& harness) {
+  std::map<std::string, std::string> results;
+  for (const auto& [where, value] : harness.disk()) {
+    if (where.first == Table::kSamples) results[where.second] = value;
+    if (where.first != Table::kRounds) continue;
+    v1::RoundRecord round;
+    round.ParseFromString(value);
+    std::string text = round.checkpoint() + round.selection().SerializePartialAsString();
+    for (const std::string& part : round.manifest_parts()) text += harness.artifacts().at(part);
+    results["round " + std::to_string(round.round())] = text;
+  }
+  return results;
+}
+
+std::map<std::string, std::string> ResultsOfSlices(size_t samples, v1::WeightMethod method) {
+  CoreHarness harness(Slices(samples));
+  const uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(Request(method));
+  harness.Work("w", incarnation);
+  EXPECT_TRUE(harness.MemoryEqualsDisk());
+  return Results(harness);
+}
+
+v1::RoundPhase PhaseOfRound(const CoreHarness& harness, uint32_t number) {
+  v1::RoundRecord round;
+  round.ParseFromString(harness.disk().at({Table::kRounds, RoundKey(1, number)}));
+  return round.phase();
+}
+
+/// Works until round 1 is in `phase` and a tick of it is due.
+void WorkUntilDue(CoreHarness& harness, v1::RoundPhase phase) {
+  const uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(Request(v1::WEIGHT_METHOD_GAUSSIAN));
+  while (!(PhaseOfRound(harness, 1) == phase && harness.TickIsDue())) {
+    if (harness.TickIsDue()) {
+      harness.Tick();
+      continue;
+    }
+    std::vector<v1::Grant> grants = harness.Lease("w", incarnation);
+    ASSERT_FALSE(grants.empty());
+    harness.CallOnly(harness.Completion("w", incarnation, grants[0]));
+  }
+}
+
+bool Sound(const CoreHarness& harness) {
+  std::vector<Row> rows;
+  for (const auto& [where, value] : harness.disk()) rows.push_back({where.first, where.second, value});
+  absl::Status status = ToStatus(CheckRows(rows, CheckScope::kWhole));
+  EXPECT_TRUE(status.ok()) << status;
+  return status.ok();
+}
+
+TEST(CoreReduceTest, ResultsDoNotDependOnTheSlices) {
+  for (v1::WeightMethod method :
+       {v1::WEIGHT_METHOD_GAUSSIAN, v1::WEIGHT_METHOD_PREFERENCE, v1::WEIGHT_METHOD_UNIFORM}) {
+    const auto whole = ResultsOfSlices(1'000'000, method);
+    EXPECT_EQ(ResultsOfSlices(1, method), whole);
+    EXPECT_EQ(ResultsOfSlices(2, method), whole);
+  }
+}
+
+TEST(CoreReduceTest, LeasesAreGrantedBetweenTheSlices) {
+  CoreHarness harness(Slices(1));
+  WorkUntilDue(harness, v1::ROUND_PHASE_SELECT);
+  v1::LeaseRequest request;
+  request.set_request_id("between");
+  request.set_worker("w");
+  request.set_incarnation(1);
+  request.set_max_tasks(1);
+  // Another run has work meanwhile.
+  v1::SubmitRunRequest other = SmallRun("other", 1);
+  harness.CallOnly(other);
+  auto answer = harness.CallOnly(request);
+  ASSERT_TRUE(answer.has_value() && answer->ok());
+  EXPECT_EQ(std::get<v1::LeaseResponse>(**answer).grants_size(), 1);
+  EXPECT_EQ(PhaseOfRound(harness, 1), v1::ROUND_PHASE_SELECT);
+  EXPECT_TRUE(harness.TickIsDue());
+}
+
+TEST(CoreReduceTest, RestartBetweenAnyTwoSlicesComesToTheSameEnd) {
+  const auto whole = ResultsOfSlices(1'000'000, v1::WEIGHT_METHOD_GAUSSIAN);
+  for (v1::RoundPhase phase : {v1::ROUND_PHASE_SELECT, v1::ROUND_PHASE_WEIGHT}) {
+    int slices = 0;
+    for (bool more = true; more; ++slices) {
+      CoreHarness harness(Slices(1));
+      WorkUntilDue(harness, phase);
+      for (int i = 0; i < slices && PhaseOfRound(harness, 1) == phase; ++i) harness.Tick();
+      more = PhaseOfRound(harness, 1) == phase;
+      harness.Restart();
+      EXPECT_TRUE(Sound(harness));
+      EXPECT_TRUE(harness.MemoryEqualsDisk());
+      harness.Work("w", harness.Register("w"));
+      EXPECT_EQ(Results(harness), whole) << "after slice " << slices << " of phase " << phase;
+      if (HasFailure()) return;
+    }
+    EXPECT_GT(slices, 6) << "every sample was a slice";
+  }
+}
+
+TEST(CoreReduceTest, CancelledRunStopsItsSelection) {
+  CoreHarness harness(Slices(1));
+  WorkUntilDue(harness, v1::ROUND_PHASE_SELECT);
+  harness.Tick();
+  v1::SetRunStateRequest cancel;
+  cancel.set_request_id("cancel");
+  cancel.set_run_id(1);
+  cancel.set_state(v1::RUN_STATE_CANCELLED);
+  harness.Ok<v1::RunStatus>(cancel);
+  EXPECT_EQ(PhaseOfRound(harness, 1), v1::ROUND_PHASE_ABANDONED);
+  EXPECT_FALSE(harness.TickIsDue());
+  EXPECT_TRUE(harness.MemoryEqualsDisk());
+}
+
+TEST(ManifestPartsTest, PartsAreFullButTheLastAndHoldEveryLine) {
+  ManifestParts manifest;
+  std::string all;
+  for (uint32_t i = 0; i < 2 * ManifestParts::kLines + 5; ++i) {
+    manifest.Add(std::to_string(i) + "\n");
+    all += std::to_string(i) + "\n";
+  }
+  EXPECT_EQ(manifest.TakeComplete().size(), 2);
+  manifest.Finish();
+  EXPECT_EQ(manifest.TakeComplete().size(), 1);
+  EXPECT_EQ(manifest.digests().size(), 3);
+
+  ManifestParts again;
+  for (uint32_t i = 0; i < 2 * ManifestParts::kLines + 5; ++i) again.Add(std::to_string(i) + "\n");
+  again.Finish();
+  std::string joined;
+  for (const std::string& part : again.TakeComplete()) joined += part;
+  EXPECT_EQ(joined, all);
+  EXPECT_EQ(again.digests(), manifest.digests());
+}
+
+TEST(ManifestPartsTest, NothingHasNoParts) {
+  ManifestParts manifest;
+  manifest.Finish();
+  EXPECT_TRUE(manifest.digests().empty());
+}
+
+}  // namespace
+}  // namespace rsidiff::coordinator
