@@ -8,6 +8,7 @@
 
 #include "common/base/status_macros.h"
 #include "worker/model/attention.h"
+#include "worker/model/feature_map.h"
 #include "worker/model/layers.h"
 #include "worker/model/resnet.h"
 
@@ -42,8 +43,7 @@ struct PixelAttention {
   }
 
   at::Tensor operator()(const at::Tensor& x) const {
-    at::Tensor tokens = attention.Self(group_norm(x).flatten(2).transpose(1, 2));
-    return tokens.transpose(1, 2).reshape(x.sizes()) + x;
+    return ToFeatureMap(attention.Self(ToTokens(group_norm(x))), x) + x;
   }
 
   GroupNorm group_norm;
@@ -199,16 +199,16 @@ at::Tensor AutoencoderKL::Posterior::Sample(const at::Tensor& noise) const {
 }
 
 AutoencoderKL::Posterior AutoencoderKL::Encode(const at::Tensor& images) {
-  at::Tensor moments = modules_->encoder(images.to(options_.device, options_.dtype));
+  at::Tensor moments = modules_->encoder(InInferenceLayout(images.to(options_.device, options_.dtype)));
   if (modules_->quant_conv.has_value()) moments = (*modules_->quant_conv)(moments);
-  std::vector<at::Tensor> halves = moments.chunk(2, 1);
+  std::vector<at::Tensor> halves = moments.contiguous().chunk(2, 1);
   return {halves[0], halves[1].clamp(-30.0, 20.0)};
 }
 
 at::Tensor AutoencoderKL::Decode(const at::Tensor& latents) {
-  at::Tensor z = latents.to(options_.device, options_.dtype);
+  at::Tensor z = InInferenceLayout(latents.to(options_.device, options_.dtype));
   if (modules_->post_quant_conv.has_value()) z = (*modules_->post_quant_conv)(z);
-  return modules_->decoder(z);
+  return modules_->decoder(z).contiguous();
 }
 
 at::Tensor AutoencoderKL::Scale(const at::Tensor& latents) const {

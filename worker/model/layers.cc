@@ -14,6 +14,7 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
 
+#include "worker/model/feature_map.h"
 #include "worker/model/gradient.h"
 
 namespace rsidiff::worker {
@@ -26,6 +27,7 @@ Conv2d::Conv2d(const ParameterScope& scope, const Shape& shape, Bias with_bias)
 }
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
+  if (PackedConvolution::Serves(x, weight)) return (*packed)(x, weight, bias, {stride, padding});
   return at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
 }
 
@@ -36,6 +38,7 @@ GroupNorm::GroupNorm(const ParameterScope& scope, int64_t channels, int64_t grou
       eps(eps) {}
 
 at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
+  if (IsInInferenceLayout(x)) return GroupNormOfChannelsLast(x, groups, weight, bias, eps);
   return at::group_norm(x, groups, weight, bias, eps);
 }
 

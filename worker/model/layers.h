@@ -1,15 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include <ATen/core/Tensor.h>
 
 #include "worker/model/linear.h"
+#include "worker/model/packed_convolution.h"
 #include "worker/model/parameters.h"
 
 namespace rsidiff::worker {
 
-/// Square kernel, same padding on all sides.
+/// Square kernel, same padding on all sides. The result has x's memory format.
 struct Conv2d {
   struct Shape {
     int64_t in;
@@ -27,6 +29,7 @@ struct Conv2d {
   at::Tensor bias;
   int64_t stride = 1;
   int64_t padding = 0;
+  std::unique_ptr<PackedConvolution> packed = std::make_unique<PackedConvolution>();
 };
 
 struct GroupNorm {

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 
+#include "worker/model/feature_map.h"
 #include "worker/model/geglu.h"
 
 namespace rsidiff::worker {
@@ -49,16 +50,11 @@ Transformer2DModel::Transformer2DModel(const ParameterScope& scope, const Shape&
 }
 
 at::Tensor Transformer2DModel::operator()(const at::Tensor& x, const CrossAttentionInput& input) const {
-  int64_t batch = x.size(0), height = x.size(2), width = x.size(3);
-  // Both contiguous: strides of the other layout would spread to every layer behind.
-  auto to_tokens = [](const at::Tensor& map) { return map.flatten(2).transpose(1, 2).contiguous(); };
-  auto to_map = [&](const at::Tensor& tokens) {
-    return tokens.transpose(1, 2).contiguous().view({batch, tokens.size(2), height, width});
-  };
   at::Tensor hidden = norm(x);
-  hidden = linear_in.has_value() ? (*linear_in)(to_tokens(hidden)) : to_tokens((*conv_in)(hidden));
+  hidden = linear_in.has_value() ? (*linear_in)(ToTokens(hidden)) : ToTokens((*conv_in)(hidden));
   for (const BasicTransformerBlock& block : blocks) hidden = block(std::move(hidden), input);
-  hidden = linear_out.has_value() ? to_map((*linear_out)(hidden)) : (*conv_out)(to_map(hidden));
+  hidden =
+      linear_out.has_value() ? ToFeatureMap((*linear_out)(hidden), x) : (*conv_out)(ToFeatureMap(hidden, x));
   return hidden.add_(x);
 }
 

@@ -9,6 +9,7 @@
 #include <ATen/ops/silu.h>
 
 #include "common/base/status_macros.h"
+#include "worker/model/feature_map.h"
 #include "worker/model/layers.h"
 #include "worker/model/unet_2d_blocks.h"
 #include "worker/tensor/json_config.h"
@@ -165,7 +166,7 @@ at::Tensor UNet2DConditionModel::Run(const at::Tensor& sample, const at::Tensor&
   at::Tensor time = sinusoids(timesteps.to(options_.device)).to(options_.dtype);
   UNetConditioning conditioning{SiluConsuming(modules.time_embedding(time)),
                                 {encoder_hidden_states.to(options_.device, options_.dtype), cache}};
-  x = modules.conv_in(x);
+  x = modules.conv_in(InInferenceLayout(x));
   std::vector<at::Tensor> skips = {x};
   for (const DownBlock2D& block : modules.down_blocks) {
     std::vector<at::Tensor> states = block(skips.back(), conditioning);
@@ -181,7 +182,7 @@ at::Tensor UNet2DConditionModel::Run(const at::Tensor& sample, const at::Tensor&
     }
     x = block(std::move(x), skips, conditioning, size);
   }
-  return modules.conv_out(SiluConsuming(modules.conv_norm_out(x)));
+  return modules.conv_out(SiluConsuming(modules.conv_norm_out(x))).contiguous();
 }
 
 std::map<std::string, Linear*> UNet2DConditionModel::linears() {
