@@ -93,10 +93,27 @@ grpc::ServerUnaryReactor* ControlServiceAdapter::SetRunState(grpc::CallbackServe
   return CoreCall<v1::RunStatus>::Start(*parts_.loop, *parts_.metrics, "SetRunState", *request, response);
 }
 
-grpc::ServerUnaryReactor* ControlServiceAdapter::ForkRun(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ControlServiceAdapter::ForkRun(grpc::CallbackServerContext* context,
                                                          const v1::ForkRunRequest* request,
                                                          v1::SubmitRunResponse* response) {
-  return CoreCall<v1::SubmitRunResponse>::Start(*parts_.loop, *parts_.metrics, "ForkRun", *request, response);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::Time started = absl::Now();
+  auto finish = [this, reactor, response, started](absl::StatusOr<Response> answer) {
+    if (answer.ok()) *response = std::get<v1::SubmitRunResponse>(*std::move(answer));
+    parts_.metrics->CountCall("ForkRun", answer.status().code(), absl::Now() - started);
+    reactor->Finish(ToGrpc(answer.status()));
+  };
+  // Request and response live until Finish.
+  bool queued = parts_.io->Submit([this, request, finish] {
+    auto fork = ReadForkSource(*parts_.database, *request);
+    if (!fork.ok()) return finish(fork.status());
+    PendingCall call;
+    call.request = *std::move(fork);
+    call.done = finish;
+    parts_.loop->Call(std::move(call));
+  });
+  if (!queued) finish(Overloaded());
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* ControlServiceAdapter::ListWorkers(grpc::CallbackServerContext*,

@@ -223,11 +223,12 @@ absl::StatusOr<StateSnapshot> Coordinator::TakeSnapshot() const {
   if (!serving_) return absl::UnavailableError("starting or stopping");
   StateSnapshot snapshot;
   RSIDIFF_ASSIGN_OR_RETURN(Response info, loop_->CallAndWait(v1::GetInfoRequest(), kSnapshotTimeout));
-  RSIDIFF_ASSIGN_OR_RETURN(Response runs, loop_->CallAndWait(v1::ListRunsRequest(), kSnapshotTimeout));
-  RSIDIFF_ASSIGN_OR_RETURN(Response workers, loop_->CallAndWait(v1::ListWorkersRequest(), kSnapshotTimeout));
   snapshot.info = std::get<v1::GetInfoResponse>(std::move(info));
-  for (auto& run : *std::get<v1::ListRunsResponse>(runs).mutable_runs())
-    snapshot.runs.push_back(std::move(run));
+  v1::ListRunsRequest recent;
+  recent.set_ended_since_us(snapshot.info.now_us() - absl::ToInt64Microseconds(kKeepEnded));
+  RSIDIFF_ASSIGN_OR_RETURN(Response runs, loop_->CallAndWait(recent, kSnapshotTimeout));
+  RSIDIFF_ASSIGN_OR_RETURN(Response workers, loop_->CallAndWait(v1::ListWorkersRequest(), kSnapshotTimeout));
+  snapshot.runs = std::get<v1::ListRunsResponse>(std::move(runs));
   for (auto& worker : *std::get<v1::ListWorkersResponse>(workers).mutable_workers()) {
     snapshot.workers.push_back(std::move(worker));
   }

@@ -1,5 +1,6 @@
 #include "coordinator/service/history.h"
 
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -163,6 +164,24 @@ absl::StatusOr<v1::ListEventsResponse> ListEvents(const Database& database,
   v1::ListEventsResponse response;
   for (v1::EventRecord& event : events) *response.add_events() = std::move(event);
   return response;
+}
+
+absl::StatusOr<ForkRun> ReadForkSource(const Database& database, const v1::ForkRunRequest& request) {
+  ForkRun fork{request, {}};
+  absl::StatusOr<v1::RunRecord> run = ReadRun(database, request.run_id());
+  if (absl::IsNotFound(run.status())) return fork;
+  RSIDIFF_RETURN_IF_ERROR(run.status());
+  if (!HasEnded(*run)) return fork;
+  RSIDIFF_ASSIGN_OR_RETURN(fork.parent, database.ReadRows(Table::kPrompts, RunKey(run->id())));
+  if (run->spec().train().replay() <= 0) return fork;
+  for (uint32_t round = 1; round <= request.from_round() && round <= run->newest_round(); ++round) {
+    RSIDIFF_ASSIGN_OR_RETURN(
+        std::vector<Row> samples,
+        database.ReadRows(Table::kSamples, SamplePrefix(run->id(), round, v1::PURPOSE_TRAINING)));
+    fork.parent.insert(fork.parent.end(), std::make_move_iterator(samples.begin()),
+                       std::make_move_iterator(samples.end()));
+  }
+  return fork;
 }
 
 }  // namespace rsidiff::coordinator

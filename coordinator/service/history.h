@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "coordinator/state/core.h"
 #include "coordinator/state/database.h"
 #include "rsidiff/v1/coordinator.pb.h"
 
@@ -42,5 +43,9 @@ absl::StatusOr<v1::GetSampleResponse> GetSample(const Database& database,
 /// limit exceeds 1'000.
 absl::StatusOr<v1::ListEventsResponse> ListEvents(const Database& database,
                                                   const v1::ListEventsRequest& request);
+
+/// What the core needs for a fork of a run that has ended; nothing where the run has not, or is not there.
+/// Blocks on the disk.
+absl::StatusOr<ForkRun> ReadForkSource(const Database& database, const v1::ForkRunRequest& request);
 
 }  // namespace rsidiff::coordinator

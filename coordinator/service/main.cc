@@ -1,6 +1,7 @@
 // rsidiff-coordinator: owns runs, rounds, tasks and workers; serves the API, metrics and discovery.
 #include <grpc/support/log.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -132,7 +133,16 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
+// A worker takes a descriptor, and the usual soft limit is 1,024.
+void AllowManyConnections() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Serve(const CoordinatorOptions& options) {
+  AllowManyConnections();
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);

@@ -14,8 +14,6 @@ namespace {
 using prometheus::MetricType;
 using Families = std::vector<prometheus::MetricFamily>;
 
-constexpr int64_t kKeepEndedUs = int64_t{3600} * 1'000'000;
-
 std::string Label(v1::RunState state) {
   return EnumLabel(v1::RunState_Name(state), "RUN_STATE_");
 }
@@ -33,7 +31,7 @@ std::string Label(v1::WorkerState state) {
 }
 
 bool IsShown(const v1::RunRecord& run, int64_t now_us) {
-  return run.ended_us() == 0 || now_us - run.ended_us() < kKeepEndedUs;
+  return run.ended_us() == 0 || now_us - run.ended_us() < absl::ToInt64Microseconds(kKeepEnded);
 }
 
 // The enum's values but the first, which is UNSPECIFIED.
@@ -60,8 +58,8 @@ Families CoordinatorFamilies(const StateSnapshot& snapshot) {
     workers.Add({{"state", Label(state)}}, by_state[state]);
   }
 
-  std::map<v1::RunState, int> run_states;
-  for (const v1::RunStatus& run : snapshot.runs) ++run_states[run.run().state()];
+  std::map<v1::RunState, uint32_t> run_states;
+  for (const v1::RunCount& count : snapshot.runs.counts()) run_states[count.state()] = count.runs();
   FamilyBuilder runs("rsidiff_runs", "Runs by state", MetricType::Gauge);
   for (v1::RunState state : Values<v1::RunState>(v1::RunState_descriptor())) {
     runs.Add({{"state", Label(state)}}, run_states[state]);
@@ -270,7 +268,7 @@ std::string EnumLabel(absl::string_view name, absl::string_view prefix) {
 
 std::vector<prometheus::MetricFamily> StateFamilies(const StateSnapshot& snapshot) {
   std::vector<const v1::RunStatus*> shown;
-  for (const v1::RunStatus& run : snapshot.runs) {
+  for (const v1::RunStatus& run : snapshot.runs.runs()) {
     if (IsShown(run.run(), snapshot.info.now_us())) shown.push_back(&run);
   }
   Families all;

@@ -12,17 +12,20 @@
 
 namespace rsidiff::coordinator {
 
+/// How long a run that has ended keeps its series.
+inline constexpr absl::Duration kKeepEnded = absl::Hours(1);
+
 /// What the state metrics are made of, at one moment.
 struct StateSnapshot {
   v1::GetInfoResponse info;
-  std::vector<v1::RunStatus> runs;
+  v1::ListRunsResponse runs;  // those that ended longer ago than kKeepEnded may be missing
   std::vector<v1::WorkerRecord> workers;
   CoreStatistics statistics;
   size_t queued_calls = 0;
 };
 
 /// The families that describe runs, rounds, tasks and workers; docs/metrics.md lists them. A run that
-/// has ended keeps its series for an hour, then only counts in rsidiff_runs.
+/// has ended keeps its series for kKeepEnded, then only counts in rsidiff_runs.
 std::vector<prometheus::MetricFamily> StateFamilies(const StateSnapshot& snapshot);
 
 /// Takes a snapshot at every scrape. When that fails the scrape has no state families, but all others.

@@ -306,6 +306,7 @@ void DatabaseCheck::CheckRun(const v1::RunRecord& run) {
 }
 
 void DatabaseCheck::CheckPrompts(const v1::RunRecord& run) {
+  if (scope_ == CheckScope::kRecovery && HasEnded(run)) return;
   for (PromptList list : {PromptList::kTrain, PromptList::kEvaluation}) {
     const std::set<uint32_t>& indices = prompts_[{run.id(), list}];
     uint32_t count = list == PromptList::kTrain ? run.train_prompt_count() : run.evaluation_prompt_count();

@@ -55,7 +55,7 @@ std::optional<std::vector<PlannedSample>> DatabaseCheck::Plan(const v1::RunRecor
 void DatabaseCheck::CheckSamples(const v1::RunRecord& run, const v1::RoundRecord& round,
                                  v1::Purpose purpose) {
   if (Inherited(run, round)) return;
-  SamplesNeeded needed = NeededSamples(run.spec(), round.phase(), purpose);
+  SamplesNeeded needed = NeededSamples(run, round.phase(), purpose);
   if (scope_ == CheckScope::kRecovery && needed == SamplesNeeded::kNone) return;
   auto plan = Plan(run, round, purpose);
   if (!plan.has_value()) {
@@ -142,7 +142,7 @@ void DatabaseCheck::CheckSelection(const v1::RunRecord& run, const v1::RoundReco
     return;
   }
   if (scope_ == CheckScope::kRecovery &&
-      NeededSamples(run.spec(), round.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
+      NeededSamples(run, round.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
     return;
   }
   auto samples = samples_.find({run.id(), round.round(), v1::PURPOSE_TRAINING});

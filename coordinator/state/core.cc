@@ -102,15 +102,11 @@ StepResult Core::Impl::TakeResult() {
 absl::Time Core::Impl::NextTimer() const {
   if (!reducing_.empty() || !discarded_.empty()) return now_;
   absl::Time next = absl::InfiniteFuture();
-  for (const auto& [name, worker] : workers_) {
-    if (!worker.alive()) continue;
-    next = std::min({next, worker.seen + options_.lease_ttl, now_ + options_.lease_ttl / 6});
-    if (worker.record.drain_deadline_us() > 0) {
-      next = std::min(next, absl::FromUnixMicros(worker.record.drain_deadline_us()));
-    }
+  if (CountWorkers(v1::WORKER_STATE_ACTIVE) + CountWorkers(v1::WORKER_STATE_DRAINING) > 0) {
+    next = std::min(workers_due_, now_ + options_.lease_ttl / 6);
   }
-  for (const auto& [token, lease] : leases_) next = std::min(next, lease.deadline);
-  for (const LeasePoll& poll : lease_polls_) next = std::min(next, poll.deadline);
+  if (!leases_.empty()) next = std::min(next, leases_due_);
+  next = std::min(next, lease_polls_.NextDeadline());
   if (!wakeups_.empty()) next = std::min(next, wakeups_.begin()->first);
   for (const auto& [run_id, round] : joining_) {
     const Training& training = runs_.at(run_id).rounds.at(round).training;

@@ -14,19 +14,25 @@
 
 namespace rsidiff::coordinator {
 
-/// What can be asked of the core. Every alternative is a message of proto/rsidiff/v1/coordinator.proto,
-/// which documents effect and errors. Tick lets time pass; it and Cancelled get no reply.
+/// What can be asked of the core. The alternatives are messages of proto/rsidiff/v1/coordinator.proto, which
+/// documents effect and errors; ForkRun holds one. Tick lets time pass; it and Cancelled get no reply.
 struct Tick {};
 /// Nobody waits for the answer to call `id` any more. A poll for work that only this call waited for ends
 /// without a grant; tasks that were granted to it alone and are not worked on yet go back at once.
 struct Cancelled {
   uint64_t id = 0;
 };
-using Request =
-    std::variant<Tick, Cancelled, v1::RegisterRequest, v1::HeartbeatRequest, v1::LeaseRequest,
-                 v1::CompleteRequest, v1::JoinTrainingRequest, v1::CommitCheckpointRequest,
-                 v1::GetInfoRequest, v1::SubmitRunRequest, v1::ListRunsRequest, v1::GetRunRequest,
-                 v1::SetRunStateRequest, v1::ForkRunRequest, v1::ListWorkersRequest, v1::DrainWorkerRequest>;
+/// A fork, and what the core does not keep of a run that has ended: the parent's rows of the tables prompts
+/// and samples, in key order, as of any time before the call. Of a parent under way none are needed.
+/// UNAVAILABLE: the parent ended after they were read; read them again.
+struct ForkRun {
+  v1::ForkRunRequest request;
+  std::vector<Row> parent;
+};
+using Request = std::variant<Tick, Cancelled, v1::RegisterRequest, v1::HeartbeatRequest, v1::LeaseRequest,
+                             v1::CompleteRequest, v1::JoinTrainingRequest, v1::CommitCheckpointRequest,
+                             v1::GetInfoRequest, v1::SubmitRunRequest, v1::ListRunsRequest, v1::GetRunRequest,
+                             v1::SetRunStateRequest, ForkRun, v1::ListWorkersRequest, v1::DrainWorkerRequest>;
 using Response = std::variant<std::monostate, v1::RegisterResponse, v1::HeartbeatResponse, v1::LeaseResponse,
                               v1::CompleteResponse, v1::JoinTrainingResponse, v1::CommitCheckpointResponse,
                               v1::GetInfoResponse, v1::SubmitRunResponse, v1::ListRunsResponse, v1::RunStatus,

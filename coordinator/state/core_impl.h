@@ -1,10 +1,10 @@
 #pragma once
 
 #include <deque>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +17,7 @@
 #include "coordinator/schedule/retry.h"
 #include "coordinator/schedule/training_membership.h"
 #include "coordinator/state/core.h"
+#include "coordinator/state/lease_polls.h"
 #include "coordinator/state/model.h"
 #include "coordinator/state/tables.h"
 
@@ -68,24 +69,35 @@ class Core::Impl {
   /// Renews the held leases that are valid; the tokens of the others.
   std::vector<uint64_t> Renew(Worker& worker, const google::protobuf::RepeatedPtrField<v1::HeldLease>& held);
   void ReplaceProcess(Worker& worker);
+  void SetWorkerState(Worker& worker, v1::WorkerState state);
+  /// Tasks that are kept for the worker, because it has their pictures, are for everybody now.
+  void ReleasePictures(const std::string& worker);
   void LoseWorker(Worker& worker);
   void FinishDrain(Worker& worker);
   void Retire(Worker& worker, v1::WorkerState state);
   void ForgetGoneWorkers();
   void ExpireWorkers();
-  uint32_t ActiveWorkers() const;
+  /// When ExpireWorkers has something to do for it, if it is not heard of before.
+  absl::Time DueTime(const Worker& worker) const;
+  uint32_t CountWorkers(v1::WorkerState state) const;
 
   // --- leases.cc
   void HandleLease(uint64_t event, v1::LeaseRequest request);
   /// Work for the worker, at most `max_tasks`; empty when there is none.
   v1::LeaseResponse GrantTasks(Worker& worker, const std::string& request_id, uint32_t max_tasks);
   void ServeLeasePolls();
-  void AnswerLease(uint64_t event, const std::string& request_id, const v1::LeaseResponse& response);
+  void ServeLeasePoll(uint64_t number);
+  void FinishLeasePoll(uint64_t number, v1::LeaseResponse response);
+  void AnswerLease(uint64_t event, const std::string& request_id, v1::LeaseResponse response);
   void HandleCancelled(uint64_t event);
   /// The grants of a call whose answer cannot arrive go back, unless another call got them too.
   void TakeBackGrants(uint64_t event);
   std::vector<RunDemand> Demands(const Worker& worker, bool training_allowed);
-  void AddCandidates(const Worker& worker, Run& run, Round& round, RunDemand& demand);
+  /// True unless every task that is ready is kept for one worker.
+  bool HasOpenWork() const;
+  void AddCandidates(const Worker& worker, const Run& run, const Round& round, RunDemand& demand) const;
+  std::optional<uint32_t> FirstTakeable(const Worker& worker, const TaskId& any,
+                                        const std::set<uint32_t>& indices) const;
   bool MayTrain(const Worker& worker, const Run& run, const Round& round, const Task& task) const;
   uint64_t Grant(Worker& worker, Task& task);
   Lease* ValidLease(uint64_t token, const TaskId& task, const Worker& worker);
@@ -100,6 +112,7 @@ class Core::Impl {
   void SetTaskState(Task& task, v1::TaskState state);
   void RefreshReady(Run& run, Round& round, Task& task);
   void WakeTasks();
+  bool IsActive(const std::string& worker) const;
   Task* FindTask(const TaskId& task);
 
   // --- completions.cc
@@ -162,10 +175,13 @@ class Core::Impl {
   // --- runs.cc
   absl::StatusOr<Response> Handle(const v1::SubmitRunRequest& request);
   absl::StatusOr<Response> Handle(const v1::SetRunStateRequest& request);
-  absl::StatusOr<Response> Handle(const v1::ForkRunRequest& request);
+  absl::StatusOr<Response> Handle(const ForkRun& call);
   Run* FindSubmission(const std::string& request_id);
   Run& AddRun(v1::RunRecord record);
   void StorePrompts(const Run& run);
+  /// True if what a fork of the rounds up to `last` copies is in memory.
+  bool HasForkedRows(const Run& parent, uint32_t last) const;
+  Run& AddFork(const v1::ForkRunRequest& request, uint32_t rounds);
   void EndRun(Run& run, v1::RunState state, const std::string& reason);
   void StartCompeting(Run& run);
 
@@ -183,6 +199,9 @@ class Core::Impl {
   absl::Status LoadTask(const Row& row);
   absl::Status LoadSample(const Row& row);
   absl::StatusOr<Round*> LoadedRound(const Row& row, uint64_t run_id, uint32_t round);
+  /// Loads the prompts and samples of a run that has ended. An error leaves it without.
+  absl::Status RecallInputs(Run& run, const std::vector<Row>& rows);
+  void ForgetInputs(Run& run);
   void RestoreLeases(Task& task);
   void RestoreRun(Run& run);
 
@@ -190,16 +209,24 @@ class Core::Impl {
   absl::Time now_ = absl::InfinitePast();
   v1::MetaRecord meta_;
   std::map<uint64_t, Run> runs_;
+  std::set<uint64_t> open_runs_;  // that have not ended
   std::map<std::string, Worker> workers_;
+  std::map<v1::WorkerState, uint32_t> worker_counts_;
   std::map<uint64_t, Lease> leases_;  // by token
+  // Nothing has to be done for a worker or a lease before these times. Calls move the true times on, so
+  // these may be too early, and are made exact by looking at all of them only when they have come.
+  absl::Time workers_due_ = absl::InfiniteFuture();
+  absl::Time leases_due_ = absl::InfiniteFuture();
   std::map<std::string, v1::RequestRecord> requests_;
   std::deque<std::pair<int64_t, std::string>> request_ages_;  // oldest first
   uint64_t token_counter_ = 0;
-  std::list<LeasePoll> lease_polls_;
-  std::map<uint64_t, std::string> granted_calls_;     // newest calls answered with grants -> request id
-  std::multimap<absl::Time, TaskId> wakeups_;         // ends of back-offs and preferences
-  bool work_appeared_ = false;                        // since lease polls were last served
-  std::set<std::pair<uint64_t, uint32_t>> joining_;   // rounds that a worker waits to train
+  LeasePolls lease_polls_;
+  std::map<uint64_t, std::string> granted_calls_;  // newest calls answered with grants -> request id
+  std::multimap<absl::Time, TaskId> wakeups_;      // ends of back-offs and preferences
+  // Since lease polls were last served, there may be work that was not there before:
+  bool work_for_everybody_ = false;
+  std::set<std::string> work_for_;                   // for these workers
+  std::set<std::pair<uint64_t, uint32_t>> joining_;  // rounds that a worker waits to train
   std::set<std::pair<uint64_t, uint32_t>> reducing_;  // rounds whose selection or weights are under way
   std::list<SampleMap> discarded_;                    // samples nobody needs: to free a million takes a while
   CoreStatistics statistics_;

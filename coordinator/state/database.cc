@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <system_error>
 #include <utility>
@@ -266,37 +267,49 @@ absl::Status Database::Write(const std::vector<RowWrite>& rows, Durability durab
 
 absl::StatusOr<std::vector<Row>> Database::ScanForRecovery() const {
   std::vector<Row> rows;
-  std::map<uint64_t, v1::RunSpec> specs;
-  std::vector<std::pair<v1::RunSpec, v1::RoundRecord>> rounds;
+  std::map<uint64_t, v1::RunRecord> runs;
+  std::vector<v1::RoundRecord> rounds;
   for (Table table : kTables) {
-    if (table == Table::kSamples || table == Table::kEvents) continue;
+    if (table == Table::kSamples || table == Table::kPrompts || table == Table::kEvents) continue;
     RSIDIFF_RETURN_IF_ERROR(
         impl_->Scan(table, "", "", [&](std::string key, std::string value) -> absl::StatusOr<bool> {
           if (table == Table::kRuns) {
             v1::RunRecord run;
             RSIDIFF_RETURN_IF_ERROR(ParseValue(table, value, run));
-            specs[run.id()] = run.spec();
+            runs[run.id()] = std::move(run);
           } else if (table == Table::kRounds) {
             v1::RoundRecord round;
             RSIDIFF_RETURN_IF_ERROR(ParseValue(table, value, round));
-            rounds.emplace_back(specs[round.run_id()], round);
+            rounds.push_back(std::move(round));
           }
           rows.push_back({table, std::move(key), std::move(value)});
           return true;
         }));
   }
-  for (const auto& [spec, round] : rounds) {
+  auto add = [&](Table table, const std::string& prefix) -> absl::Status {
+    RSIDIFF_ASSIGN_OR_RETURN(std::vector<Row> more, ReadRows(table, prefix));
+    rows.insert(rows.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    return absl::OkStatus();
+  };
+  for (const auto& [id, run] : runs) {
+    if (!HasEnded(run)) RSIDIFF_RETURN_IF_ERROR(add(Table::kPrompts, RunKey(id)));
+  }
+  for (const v1::RoundRecord& round : rounds) {
     for (v1::Purpose purpose : {v1::PURPOSE_TRAINING, v1::PURPOSE_EVALUATION}) {
-      if (NeededSamples(spec, round.phase(), purpose) == SamplesNeeded::kNone) continue;
-      std::string prefix = SamplePrefix(round.run_id(), round.round(), purpose);
-      RSIDIFF_RETURN_IF_ERROR(
-          impl_->Scan(Table::kSamples, prefix, prefix,
-                      [&rows](std::string key, std::string value) -> absl::StatusOr<bool> {
-                        rows.push_back({Table::kSamples, std::move(key), std::move(value)});
-                        return true;
-                      }));
+      if (NeededSamples(runs[round.run_id()], round.phase(), purpose) == SamplesNeeded::kNone) continue;
+      RSIDIFF_RETURN_IF_ERROR(add(Table::kSamples, SamplePrefix(round.run_id(), round.round(), purpose)));
     }
   }
+  return rows;
+}
+
+absl::StatusOr<std::vector<Row>> Database::ReadRows(Table table, const std::string& prefix) const {
+  std::vector<Row> rows;
+  RSIDIFF_RETURN_IF_ERROR(impl_->Scan(
+      table, prefix, prefix, [&rows, table](std::string key, std::string value) -> absl::StatusOr<bool> {
+        rows.push_back({table, std::move(key), std::move(value)});
+        return true;
+      }));
   return rows;
 }
 

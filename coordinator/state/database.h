@@ -60,6 +60,9 @@ class Database {
   /// The value of one row; absent when there is no such row.
   absl::StatusOr<std::optional<std::string>> Read(Table table, const std::string& key) const;
 
+  /// The rows whose keys start with `prefix`, in key order.
+  absl::StatusOr<std::vector<Row>> ReadRows(Table table, const std::string& prefix) const;
+
   /// At most `limit` samples of a round in index order, from index `start`. Rounds before a fork are the
   /// parent's: read them there.
   absl::StatusOr<std::vector<v1::SampleRecord>> ReadSamples(uint64_t run_id, uint32_t round,

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/state/core_impl.h"
@@ -39,54 +40,55 @@ void Core::Impl::HandleLease(uint64_t event, v1::LeaseRequest request) {
       again->set_token(grant.token());
       *again->mutable_payload() = MakePayload(runs_.at(task.run_id), task);
     }
-    return AnswerLease(event, request.request_id(), response);
+    return AnswerLease(event, request.request_id(), std::move(response));
   }
-  for (LeasePoll& poll : lease_polls_) {
-    if (poll.request.request_id() != request.request_id()) continue;
-    poll.events.push_back(event);
+  if (LeasePoll* poll = lease_polls_.Find(request.request_id())) {
+    poll->events.push_back(event);
     return;
   }
   absl::Time deadline = now_ + absl::Milliseconds(std::min(request.wait_ms(), kMaxWaitMs));
-  lease_polls_.push_back({std::move(request), {event}, deadline});
-  work_appeared_ = true;
+  work_for_.insert(request.worker());
+  lease_polls_.Add({std::move(request), {event}, deadline});
 }
 
 void Core::Impl::ServeLeasePolls() {
-  bool look = std::exchange(work_appeared_, false);
-  for (auto poll = lease_polls_.begin(); poll != lease_polls_.end();) {
-    v1::LeaseResponse response;
-    auto worker = workers_.find(poll->request.worker());
-    bool asks = worker != workers_.end() && worker->second.record.state() == v1::WORKER_STATE_ACTIVE &&
-                worker->second.record.incarnation() == poll->request.incarnation();
-    if (look && asks)
-      response = GrantTasks(worker->second, poll->request.request_id(), poll->request.max_tasks());
-    if (response.grants().empty() && now_ < poll->deadline) {
-      ++poll;
-      continue;
-    }
-    for (uint64_t event : poll->events) AnswerLease(event, poll->request.request_id(), response);
-    poll = lease_polls_.erase(poll);
+  std::optional<uint64_t> poll =
+      std::exchange(work_for_everybody_, false) ? lease_polls_.After(0) : std::nullopt;
+  for (; poll.has_value() && HasOpenWork(); poll = lease_polls_.After(*poll)) ServeLeasePoll(*poll);
+  for (const std::string& worker : std::exchange(work_for_, {})) {
+    for (uint64_t number : lease_polls_.Of(worker)) ServeLeasePoll(number);
   }
+  for (uint64_t number : lease_polls_.Due(now_)) FinishLeasePoll(number, v1::LeaseResponse());
 }
 
-void Core::Impl::AnswerLease(uint64_t event, const std::string& request_id,
-                             const v1::LeaseResponse& response) {
+void Core::Impl::ServeLeasePoll(uint64_t number) {
+  const v1::LeaseRequest& request = lease_polls_.at(number).request;
+  auto worker = workers_.find(request.worker());
+  bool asks = worker != workers_.end() && worker->second.record.state() == v1::WORKER_STATE_ACTIVE &&
+              worker->second.record.incarnation() == request.incarnation();
+  if (!asks) return;
+  v1::LeaseResponse response = GrantTasks(worker->second, request.request_id(), request.max_tasks());
+  if (!response.grants().empty()) FinishLeasePoll(number, std::move(response));
+}
+
+void Core::Impl::FinishLeasePoll(uint64_t number, v1::LeaseResponse response) {
+  const LeasePoll poll = lease_polls_.Take(number);
+  for (size_t i = 1; i < poll.events.size(); ++i) {
+    AnswerLease(poll.events[i], poll.request.request_id(), response);
+  }
+  AnswerLease(poll.events.front(), poll.request.request_id(), std::move(response));
+}
+
+void Core::Impl::AnswerLease(uint64_t event, const std::string& request_id, v1::LeaseResponse response) {
   if (!response.grants().empty()) {
     granted_calls_[event] = request_id;
     if (granted_calls_.size() > kMaxGrantedCalls) granted_calls_.erase(granted_calls_.begin());
   }
-  Answer(event, response);
+  Answer(event, std::move(response));
 }
 
 void Core::Impl::HandleCancelled(uint64_t event) {
-  for (auto poll = lease_polls_.begin(); poll != lease_polls_.end(); ++poll) {
-    auto waits = std::find(poll->events.begin(), poll->events.end(), event);
-    if (waits == poll->events.end()) continue;
-    poll->events.erase(waits);
-    if (poll->events.empty()) lease_polls_.erase(poll);
-    return;
-  }
-  TakeBackGrants(event);
+  if (!lease_polls_.Abandon(event)) TakeBackGrants(event);
 }
 
 void Core::Impl::TakeBackGrants(uint64_t event) {
@@ -136,7 +138,8 @@ v1::LeaseResponse Core::Impl::GrantTasks(Worker& worker, const std::string& requ
 
 std::vector<RunDemand> Core::Impl::Demands(const Worker& worker, bool training_allowed) {
   std::vector<RunDemand> demands;
-  for (auto& [id, run] : runs_) {
+  for (uint64_t id : open_runs_) {
+    Run& run = runs_.at(id);
     if (run.record.state() != v1::RUN_STATE_ACTIVE) continue;
     RunDemand demand;
     demand.run_id = id;
@@ -154,37 +157,56 @@ std::vector<RunDemand> Core::Impl::Demands(const Worker& worker, bool training_a
   return demands;
 }
 
-void Core::Impl::AddCandidates(const Worker& worker, Run& run, Round& round, RunDemand& demand) {
-  bool alone = ActiveWorkers() <= 1;
+bool Core::Impl::HasOpenWork() const {
+  for (uint64_t id : open_runs_) {
+    const Run& run = runs_.at(id);
+    if (run.record.state() != v1::RUN_STATE_ACTIVE) continue;
+    for (const auto& [number, round] : run.rounds) {
+      if (round.record.phase() == v1::ROUND_PHASE_TRAIN) return true;  // anybody may join a training
+      for (const auto& [key, group] : round.groups) {
+        if (!group.ready.empty()) return true;
+      }
+    }
+  }
+  return false;
+}
+
+void Core::Impl::AddCandidates(const Worker& worker, const Run& run, const Round& round,
+                               RunDemand& demand) const {
   for (const auto& [key, group] : round.groups) {
-    if (key.first == v1::TASK_KIND_TRAIN || group.ready.empty()) continue;
+    auto kept = group.kept_for.find(worker.record.name());
+    if (key.first == v1::TASK_KIND_TRAIN || (group.ready.empty() && kept == group.kept_for.end())) continue;
     uint32_t in_branch = 0;
     for (v1::TaskKind kind : {v1::TASK_KIND_GENERATE, v1::TASK_KIND_SCORE}) {
       auto other = round.groups.find({kind, key.second});
       if (other != round.groups.end()) in_branch += other->second.leased;
     }
-    bool any = false;
-    for (uint32_t index : group.ready) {
-      TaskId id{run.id(), round.record.round(), key.first, key.second, index};
-      const Task& task = round.tasks.at(id);
-      TaskView view;
-      view.now = now_;
-      view.worker = worker.record.name();
-      view.alone = alone;
-      auto preferred = workers_.find(task.preferred_worker);
-      if (preferred != workers_.end() && preferred->second.record.state() == v1::WORKER_STATE_ACTIVE) {
-        view.preferred_worker = task.preferred_worker;
-        view.preferred_until = task.preferred_until;
-      }
-      view.last_worker = task.record.last_worker();
-      view.failed_at = task.failed_at;
-      bool here = !task.preferred_worker.empty() && task.preferred_worker == view.worker;
-      if ((any && !here) || !MayTake(view)) continue;
-      any = true;
-      demand.candidates.push_back({id.round, id.kind, id.purpose, index, here, in_branch});
-      if (here || key.first != v1::TASK_KIND_SCORE) break;
-    }
+    auto add = [&](const std::set<uint32_t>& indices, bool here) {
+      TaskId any{run.id(), round.record.round(), key.first, key.second, 0};
+      std::optional<uint32_t> index = FirstTakeable(worker, any, indices);
+      if (index) demand.candidates.push_back({any.round, any.kind, any.purpose, *index, here, in_branch});
+    };
+    if (kept != group.kept_for.end()) add(kept->second, true);
+    add(group.ready, false);
   }
+}
+
+std::optional<uint32_t> Core::Impl::FirstTakeable(const Worker& worker, const TaskId& any,
+                                                  const std::set<uint32_t>& indices) const {
+  const auto& tasks = runs_.at(any.run_id).rounds.at(any.round).tasks;
+  TaskView view;
+  view.now = now_;
+  view.worker = worker.record.name();
+  view.alone = CountWorkers(v1::WORKER_STATE_ACTIVE) <= 1;
+  for (uint32_t index : indices) {
+    const Task& task = tasks.at({any.run_id, any.round, any.kind, any.purpose, index});
+    view.preferred_worker = IsActive(task.preferred_worker) ? task.preferred_worker : "";
+    view.preferred_until = task.preferred_until;
+    view.last_worker = task.record.last_worker();
+    view.failed_at = task.failed_at;
+    if (MayTake(view)) return index;
+  }
+  return std::nullopt;
 }
 
 bool Core::Impl::MayTrain(const Worker& worker, const Run& run, const Round& round, const Task& task) const {
@@ -229,6 +251,7 @@ uint64_t Core::Impl::Grant(Worker& worker, Task& task) {
   ++run.granted;
   ++statistics_.leases_granted;
   uint64_t token = lease.token;
+  leases_due_ = std::min(leases_due_, lease.deadline);
   leases_.emplace(token, std::move(lease));
   return token;
 }
@@ -268,7 +291,10 @@ Lease Core::Impl::RemoveLease(uint64_t token) {
     record.clear_incarnation();
   }
   auto worker = workers_.find(lease.worker);
-  if (worker != workers_.end() && worker->second.tokens.erase(token) > 0) FinishDrain(worker->second);
+  if (worker != workers_.end() && worker->second.tokens.erase(token) > 0) {
+    FinishDrain(worker->second);
+    workers_due_ = std::min(workers_due_, DueTime(worker->second));
+  }
   return lease;
 }
 
@@ -288,7 +314,7 @@ void Core::Impl::EndLease(uint64_t token, LeaseEnd end, const std::string& error
                                [](const v1::TaskLease& member) { return !member.unknown(); });
       SetTaskState(task, known ? v1::TASK_STATE_LEASED : v1::TASK_STATE_UNKNOWN);
       PutTask(task);
-      work_appeared_ = true;
+      work_for_everybody_ = true;
       return;
     }
   }
@@ -338,9 +364,12 @@ void Core::Impl::DropLeases(const TaskId& id) {
 }
 
 void Core::Impl::ExpireLeases() {
+  if (now_ < leases_due_) return;
+  leases_due_ = absl::InfiniteFuture();
   std::vector<uint64_t> expired;
   for (const auto& [token, lease] : leases_) {
     if (lease.deadline <= now_) expired.push_back(token);
+    if (lease.deadline > now_) leases_due_ = std::min(leases_due_, lease.deadline);
   }
   for (uint64_t token : expired) {
     auto found = leases_.find(token);
@@ -375,6 +404,10 @@ void Core::Impl::SetTaskState(Task& task, v1::TaskState state) {
   if (uint32_t* after = count(state)) ++*after;
   task.record.set_state(state);
   group.ready.erase(id.index);
+  auto kept = group.kept_for.find(task.preferred_worker);
+  if (kept != group.kept_for.end() && kept->second.erase(id.index) > 0 && kept->second.empty()) {
+    group.kept_for.erase(kept);
+  }
   RefreshReady(run, round, task);
 }
 
@@ -388,8 +421,21 @@ void Core::Impl::RefreshReady(Run& run, Round& round, Task& task) {
         round.tasks.at({id.run_id, id.round, v1::TASK_KIND_GENERATE, id.purpose, id.index});
     if (pictures.record.state() != v1::TASK_STATE_DONE) return;
   }
-  round.groups.at({id.kind, id.purpose}).ready.insert(id.index);
-  work_appeared_ = true;
+  TaskGroup& group = round.groups.at({id.kind, id.purpose});
+  const bool pictures_held = IsActive(task.preferred_worker);
+  if (pictures_held) {
+    group.kept_for[task.preferred_worker].insert(id.index);
+    work_for_.insert(task.preferred_worker);
+    if (now_ < task.preferred_until) return;  // WakeTasks comes back to it
+  }
+  group.ready.insert(id.index);
+  work_for_everybody_ = true;
+}
+
+bool Core::Impl::IsActive(const std::string& worker) const {
+  if (worker.empty()) return false;
+  auto found = workers_.find(worker);
+  return found != workers_.end() && found->second.record.state() == v1::WORKER_STATE_ACTIVE;
 }
 
 void Core::Impl::WakeTasks() {
@@ -397,10 +443,10 @@ void Core::Impl::WakeTasks() {
     TaskId id = wakeups_.begin()->second;
     wakeups_.erase(wakeups_.begin());
     Task* task = FindTask(id);
-    if (task == nullptr) continue;
+    if (task == nullptr || task->record.state() != v1::TASK_STATE_PENDING) continue;
     Run& run = runs_.at(id.run_id);
     RefreshReady(run, run.rounds.at(id.round), *task);
-    work_appeared_ = true;
+    work_for_everybody_ = true;
   }
 }
 

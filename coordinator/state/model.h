@@ -15,6 +15,7 @@
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/schedule/weights.h"
 #include "coordinator/state/manifest.h"
+#include "coordinator/state/tables.h"
 #include "coordinator/state/task_id.h"
 #include "rsidiff/v1/coordinator.pb.h"
 #include "rsidiff/v1/round.pb.h"
@@ -50,7 +51,10 @@ struct TaskGroup {
   uint32_t done = 0;
   uint32_t leased = 0;  // or UNKNOWN
   uint32_t failed = 0;
-  std::set<uint32_t> ready;  // PENDING, what they need is there, no back-off
+  std::set<uint32_t> ready;  // PENDING, what they need is there, no back-off, and not kept for one worker
+  // SCORE: those whose pictures an active worker has in memory, by its name. They are in `ready` too once
+  // the time that they are kept for it is over.
+  std::map<std::string, std::set<uint32_t>> kept_for;
 };
 using GroupKey = std::pair<v1::TaskKind, v1::Purpose>;
 
@@ -126,6 +130,7 @@ struct Round {
 
 struct Run {
   v1::RunRecord record;
+  // Empty once the run has ended.
   std::vector<std::string> train_prompts;
   std::vector<std::string> evaluation_prompts;
   std::map<uint32_t, Round> rounds;
@@ -135,10 +140,7 @@ struct Run {
   std::string last_error;
 
   uint64_t id() const { return record.id(); }
-  bool ended() const {
-    return record.state() == v1::RUN_STATE_SUCCEEDED || record.state() == v1::RUN_STATE_FAILED ||
-           record.state() == v1::RUN_STATE_CANCELLED;
-  }
+  bool ended() const { return HasEnded(record); }
 };
 
 /// A worker:
@@ -155,13 +157,6 @@ struct Worker {
   bool alive() const {
     return record.state() == v1::WORKER_STATE_ACTIVE || record.state() == v1::WORKER_STATE_DRAINING;
   }
-};
-
-/// A call to Lease that waits for work.
-struct LeasePoll {
-  v1::LeaseRequest request;
-  std::vector<uint64_t> events;
-  absl::Time deadline;
 };
 
 }  // namespace rsidiff::coordinator

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/protocol.h"
@@ -44,7 +45,17 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::GetInfoRequest& request) {
 
 absl::StatusOr<Response> Core::Impl::Handle(const v1::ListRunsRequest& request) {
   v1::ListRunsResponse response;
-  for (const auto& [id, run] : runs_) *response.add_runs() = Status(run);
+  std::map<v1::RunState, uint32_t> counts;
+  for (const auto& [id, run] : runs_) {
+    ++counts[run.record.state()];
+    if (run.ended() && run.record.ended_us() < request.ended_since_us()) continue;
+    *response.add_runs() = Status(run);
+  }
+  for (const auto& [state, runs] : counts) {
+    v1::RunCount* count = response.add_counts();
+    count->set_state(state);
+    count->set_runs(runs);
+  }
   return response;
 }
 

@@ -39,7 +39,9 @@ absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time
   std::sort(rows.begin(), rows.end(),
             [](const Row& a, const Row& b) { return std::tie(a.table, a.key) < std::tie(b.table, b.key); });
   for (const Row& row : rows) RSIDIFF_RETURN_IF_ERROR(LoadRow(row));
-  for (const auto& [id, run] : runs_) RSIDIFF_RETURN_IF_ERROR(CheckPromptCounts(run));
+  for (const auto& [id, run] : runs_) {
+    if (!run.ended()) RSIDIFF_RETURN_IF_ERROR(CheckPromptCounts(run));
+  }
   if (meta_.schema_version() > kSchemaVersion) {
     return absl::FailedPreconditionError(absl::StrCat("database has schema version ", meta_.schema_version(),
                                                       "; this program reads up to ", kSchemaVersion));
@@ -70,6 +72,7 @@ absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time
       worker.seen = std::clamp(absl::FromUnixMicros(worker.record.seen_us()),
                                now - options_.keep_gone_workers + absl::Hours(1), now);
     }
+    workers_due_ = std::min(workers_due_, DueTime(worker));
   }
   for (auto& [id, run] : runs_) RestoreRun(run);
   for (auto& [name, worker] : workers_) FinishDrain(worker);
@@ -111,6 +114,7 @@ absl::Status Core::Impl::LoadRow(const Row& row) {
       v1::WorkerRecord record;
       RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
       if (row.key != record.name()) return BadRow(row, "key and value name different workers");
+      ++worker_counts_[record.state()];
       workers_[row.key].record = std::move(record);
       return absl::OkStatus();
     }
@@ -160,7 +164,7 @@ absl::Status Core::Impl::LoadSample(const Row& row) {
   uint32_t index = static_cast<uint32_t>(key.Take(4));
   if (!key.Complete()) return BadRow(row, "key has a wrong length");
   RSIDIFF_ASSIGN_OR_RETURN(Round * round, LoadedRound(row, run_id, number));
-  SamplesNeeded needed = NeededSamples(runs_.at(run_id).record.spec(), round->record.phase(), purpose);
+  SamplesNeeded needed = NeededSamples(runs_.at(run_id).record, round->record.phase(), purpose);
   if (needed == SamplesNeeded::kNone) return absl::OkStatus();
   v1::SampleRecord sample;
   RSIDIFF_RETURN_IF_ERROR(Parse(row, sample));
@@ -177,6 +181,7 @@ absl::Status Core::Impl::LoadPrompt(const Row& row) {
   uint32_t index = static_cast<uint32_t>(key.Take(4));
   if (!key.Complete()) return BadRow(row, "key has a wrong length");
   if (run == runs_.end()) return BadRow(row, "its run is missing");
+  if (run->second.ended()) return absl::OkStatus();
   v1::PromptRecord prompt;
   RSIDIFF_RETURN_IF_ERROR(Parse(row, prompt));
   const bool train = list == PromptList::kTrain;
@@ -190,7 +195,33 @@ absl::Status Core::Impl::LoadPrompt(const Row& row) {
   return absl::OkStatus();
 }
 
+absl::Status Core::Impl::RecallInputs(Run& run, const std::vector<Row>& rows) {
+  const v1::RunState state = run.record.state();
+  run.record.set_state(v1::RUN_STATE_ACTIVE);  // the rows that a run under way needs
+  absl::Status loaded;
+  for (const Row& row : rows) {
+    if (row.table == Table::kPrompts) loaded.Update(LoadPrompt(row));
+    if (row.table == Table::kSamples) loaded.Update(LoadSample(row));
+  }
+  run.record.set_state(state);
+  if (loaded.ok()) loaded = CheckPromptCounts(run);
+  if (!loaded.ok()) ForgetInputs(run);
+  return loaded;
+}
+
+void Core::Impl::ForgetInputs(Run& run) {
+  std::vector<std::string>().swap(run.train_prompts);
+  std::vector<std::string>().swap(run.evaluation_prompts);
+  for (auto& [number, round] : run.rounds) {
+    for (auto& [purpose, samples] : round.samples) discarded_.push_back(std::move(samples));
+    round.samples.clear();
+    round.selected.clear();
+    round.plan.clear();
+  }
+}
+
 void Core::Impl::RestoreRun(Run& run) {
+  if (!run.ended()) open_runs_.insert(run.id());
   for (auto& [number, round] : run.rounds) {
     RestorePlan(run, round);
     for (auto& [id, task] : round.tasks) {
@@ -209,6 +240,10 @@ void Core::Impl::RestoreRun(Run& run) {
     if (Reducible(run, round)) reducing_.insert({run.id(), number});
   }
   JudgeRun(run);
+  // Earlier versions left the last round's.
+  if (run.ended()) {
+    for (auto& [number, round] : run.rounds) ForgetTasks(round);
+  }
 }
 
 void Core::Impl::RestoreLeases(Task& task) {
@@ -221,6 +256,7 @@ void Core::Impl::RestoreLeases(Task& task) {
     lease.incarnation = incarnation;
     lease.deadline = now_ + options_.RecoveryGrace();
     lease.unknown = true;
+    leases_due_ = std::min(leases_due_, lease.deadline);
     leases_[token] = lease;
     ++runs_.at(id.run_id).leased;
     workers_[worker].tokens.insert(token);

@@ -211,7 +211,7 @@ void Core::Impl::FinishRound(Run& run, Round& round) {
 void Core::Impl::ForgetSamples(Run& run, Round& round, v1::Purpose purpose) {
   auto samples = round.samples.find(purpose);
   if (samples == round.samples.end()) return;
-  SamplesNeeded needed = NeededSamples(run.record.spec(), round.record.phase(), purpose);
+  SamplesNeeded needed = NeededSamples(run.record, round.record.phase(), purpose);
   if (needed == SamplesNeeded::kAll) return;
   SampleMap& discarded = discarded_.emplace_back(std::move(samples->second));
   round.samples.erase(samples);

@@ -54,6 +54,7 @@ Run& Core::Impl::AddRun(v1::RunRecord record) {
   record.set_submitted_us(NowMicros());
   meta_.set_next_run_id(record.id() + 1);
   Run& run = runs_[record.id()];
+  open_runs_.insert(record.id());
   run.record = std::move(record);
   StartCompeting(run);
   return run;
@@ -132,7 +133,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::SetRunStateRequest& reques
       if (request.state() == v1::RUN_STATE_ACTIVE) StartCompeting(run);
       PutRun(run);
       Log(run.id(), 0, "", absl::StrCat("run ", run.id(), " is ", StateName(request.state())));
-      work_appeared_ = true;
+      work_for_everybody_ = true;
       break;
     default:
       return absl::InvalidArgumentError(absl::StrCat("state has to be ACTIVE, PAUSED or CANCELLED, not ",
@@ -144,7 +145,8 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::SetRunStateRequest& reques
   return Status(run);
 }
 
-absl::StatusOr<Response> Core::Impl::Handle(const v1::ForkRunRequest& request) {
+absl::StatusOr<Response> Core::Impl::Handle(const ForkRun& call) {
+  const v1::ForkRunRequest& request = call.request;
   RSIDIFF_RETURN_IF_ERROR(
       FindRequest(request.request_id(), v1::ForkRunRequest::descriptor()->name()).status());
   v1::SubmitRunResponse response;
@@ -154,7 +156,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::ForkRunRequest& request) {
   }
   auto found = runs_.find(request.run_id());
   if (found == runs_.end()) return NoSuchRun(request.run_id());
-  const Run& parent = found->second;
+  Run& parent = found->second;
   for (uint32_t number = 0; number <= request.from_round(); ++number) {
     auto round = parent.rounds.find(number);
     if (round == parent.rounds.end() || round->second.record.phase() != v1::ROUND_PHASE_DONE) {
@@ -167,6 +169,32 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::ForkRunRequest& request) {
     return absl::InvalidArgumentError(absl::StrCat("rounds has to be greater than from_round, which is ",
                                                    request.from_round(), ": ", rounds));
   }
+  if (parent.ended()) {
+    bool recalled = RecallInputs(parent, call.parent).ok();
+    if (!recalled || !HasForkedRows(parent, request.from_round())) {
+      ForgetInputs(parent);
+      return absl::UnavailableError(absl::StrCat("run ", parent.id(), " is just ending; try again"));
+    }
+  }
+  Run& run = AddFork(request, rounds);
+  if (parent.ended()) ForgetInputs(parent);
+  PlanRound(run, request.from_round() + 1);
+  JudgeRun(run);
+  response.set_run_id(run.id());
+  return response;
+}
+
+bool Core::Impl::HasForkedRows(const Run& parent, uint32_t last) const {
+  if (parent.record.spec().train().replay() <= 0) return true;
+  for (uint32_t number = 1; number <= last; ++number) {
+    const Round& round = parent.rounds.at(number);
+    if (round.selected.size() != round.record.selection().selected()) return false;
+  }
+  return true;
+}
+
+Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
+  const Run& parent = runs_.at(request.run_id());
   v1::RunRecord record = parent.record;
   record.mutable_spec()->set_rounds(rounds);
   record.set_request_id(request.request_id());
@@ -179,16 +207,15 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::ForkRunRequest& request) {
     record.clear_reference();
   }
   Run& run = AddRun(std::move(record));
-  const Run& source = runs_.at(request.run_id());
-  run.train_prompts = source.train_prompts;
-  run.evaluation_prompts = source.evaluation_prompts;
+  run.train_prompts = parent.train_prompts;
+  run.evaluation_prompts = parent.evaluation_prompts;
   StorePrompts(run);
   for (uint32_t number = 0; number <= request.from_round(); ++number) {
     Round& round = run.rounds[number];
-    round.record = source.rounds.at(number).record;
+    round.record = parent.rounds.at(number).record;
     round.record.set_run_id(run.id());
-    round.samples = source.rounds.at(number).samples;
-    round.selected = source.rounds.at(number).selected;
+    round.samples = parent.rounds.at(number).samples;
+    round.selected = parent.rounds.at(number).selected;
     for (const auto& [purpose, samples] : round.samples) {
       for (const auto& [index, sample] : samples) PutSample(round, purpose, sample);
     }
@@ -198,10 +225,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::ForkRunRequest& request) {
       absl::StrCat("run ", run.id(), " forked from round ", request.from_round(), " of run ",
                    request.run_id()));
   PutRun(run);
-  PlanRound(run, request.from_round() + 1);
-  JudgeRun(run);
-  response.set_run_id(run.id());
-  return response;
+  return run;
 }
 
 void Core::Impl::EndRun(Run& run, v1::RunState state, const std::string& reason) {
@@ -220,17 +244,16 @@ void Core::Impl::EndRun(Run& run, v1::RunState state, const std::string& reason)
         PutTask(task);
       }
     }
-    for (auto& [key, group] : round.groups) group.ready.clear();
     StopReduction(round);
     round.record.set_phase(state == v1::RUN_STATE_FAILED ? v1::ROUND_PHASE_FAILED
                                                          : v1::ROUND_PHASE_ABANDONED);
     round.record.set_ended_us(NowMicros());
     PutRound(round);
-    ForgetSamples(run, round, v1::PURPOSE_TRAINING);
-    ForgetSamples(run, round, v1::PURPOSE_EVALUATION);
-    round.plan.clear();
   }
-  work_appeared_ = true;
+  for (auto& [number, round] : run.rounds) ForgetTasks(round);
+  ForgetInputs(run);
+  open_runs_.erase(run.id());
+  work_for_everybody_ = true;
 }
 
 }  // namespace rsidiff::coordinator

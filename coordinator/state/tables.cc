@@ -109,7 +109,13 @@ std::string DeterministicBytes(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
-SamplesNeeded NeededSamples(const v1::RunSpec& spec, v1::RoundPhase phase, v1::Purpose purpose) {
+bool HasEnded(const v1::RunRecord& run) {
+  return run.state() == v1::RUN_STATE_SUCCEEDED || run.state() == v1::RUN_STATE_FAILED ||
+         run.state() == v1::RUN_STATE_CANCELLED;
+}
+
+SamplesNeeded NeededSamples(const v1::RunRecord& run, v1::RoundPhase phase, v1::Purpose purpose) {
+  if (HasEnded(run)) return SamplesNeeded::kNone;
   if (purpose == v1::PURPOSE_EVALUATION) {
     return phase == v1::ROUND_PHASE_EVALUATE ? SamplesNeeded::kAll : SamplesNeeded::kNone;
   }
@@ -122,7 +128,7 @@ SamplesNeeded NeededSamples(const v1::RunSpec& spec, v1::RoundPhase phase, v1::P
       return SamplesNeeded::kAll;
     case v1::ROUND_PHASE_EVALUATE:
     case v1::ROUND_PHASE_DONE:
-      return spec.train().replay() > 0 ? SamplesNeeded::kSelected : SamplesNeeded::kNone;
+      return run.spec().train().replay() > 0 ? SamplesNeeded::kSelected : SamplesNeeded::kNone;
     default:
       return SamplesNeeded::kNone;
   }

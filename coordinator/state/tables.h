@@ -66,9 +66,13 @@ absl::string_view TableName(Table table);
 /// Serialized with map entries in key order, so that equal messages have equal bytes.
 std::string DeterministicBytes(const google::protobuf::MessageLite& message);
 
+/// True once the run has succeeded, failed or been cancelled. Of such a run neither the core nor a restart
+/// needs more than its record and its rounds'.
+bool HasEnded(const v1::RunRecord& run);
+
 /// Which samples of a round and purpose a restart needs: those of rounds under way, and with replay those
-/// that finished rounds selected.
+/// that finished rounds selected; none of a run that has ended.
 enum class SamplesNeeded { kNone, kSelected, kAll };
-SamplesNeeded NeededSamples(const v1::RunSpec& spec, v1::RoundPhase phase, v1::Purpose purpose);
+SamplesNeeded NeededSamples(const v1::RunRecord& run, v1::RoundPhase phase, v1::Purpose purpose);
 
 }  // namespace rsidiff::coordinator

@@ -60,13 +60,13 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) 
   bool leaving = same_process && !worker.record.drain_reason().empty();
   bool keeps_incarnation = same_process && (worker.alive() || leaving);
   if (keeps_incarnation && !worker.alive()) {
-    worker.record.set_state(v1::WORKER_STATE_DRAINED);
+    SetWorkerState(worker, v1::WORKER_STATE_DRAINED);
   } else if (!keeps_incarnation) {
     ReplaceProcess(worker);
     worker.record.set_name(request.name());
     worker.record.set_incarnation(meta_.next_incarnation());
     meta_.set_next_incarnation(meta_.next_incarnation() + 1);
-    worker.record.set_state(v1::WORKER_STATE_ACTIVE);
+    SetWorkerState(worker, v1::WORKER_STATE_ACTIVE);
     worker.record.set_registered_us(NowMicros());
     worker.record.clear_drain_deadline_us();
     worker.record.clear_drain_allowed_us();
@@ -76,9 +76,10 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) 
   }
   *worker.record.mutable_capabilities() = request.capabilities();
   worker.seen = now_;
+  workers_due_ = std::min(workers_due_, DueTime(worker));
   PutWorker(worker);
   Put(Table::kMeta, std::string(kMetaKey), meta_);
-  work_appeared_ = true;
+  work_for_.insert(request.name());
 
   response.set_incarnation(worker.record.incarnation());
   response.set_cluster_id(meta_.cluster_id());
@@ -132,13 +133,14 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::DrainWorkerRequest& reques
   if (found == workers_.end()) return absl::NotFoundError(absl::StrCat("no such worker: ", request.name()));
   Worker& worker = found->second;
   if (known == nullptr && worker.alive()) {
-    worker.record.set_state(v1::WORKER_STATE_DRAINING);
+    SetWorkerState(worker, v1::WORKER_STATE_DRAINING);
     worker.record.set_drain_reason(request.reason().empty() ? "no reason given" : request.reason());
     // A SIGTERM after a drain by hand names no deadline, and does not lift the one that there is.
     if (request.deadline_seconds() > 0) {
       absl::Duration allowed = absl::Seconds(request.deadline_seconds());
       worker.record.set_drain_deadline_us(absl::ToUnixMicros(now_ + allowed));
       worker.record.set_drain_allowed_us(absl::ToInt64Microseconds(allowed));
+      workers_due_ = std::min(workers_due_, DueTime(worker));
     }
     PutWorker(worker);
     Log(0, 0, request.name(), absl::StrCat("worker ", request.name(), " drains: ", request.reason()));
@@ -156,13 +158,36 @@ void Core::Impl::ReplaceProcess(Worker& worker) {
   for (uint64_t token : std::set<uint64_t>(worker.tokens)) {
     EndLease(token, LeaseEnd::kLost, "the worker's process was replaced");
   }
-  for (auto poll = lease_polls_.begin(); poll != lease_polls_.end();) {
-    if (poll->request.worker() != worker.record.name()) {
-      ++poll;
-      continue;
+  ReleasePictures(worker.record.name());
+  for (uint64_t number : lease_polls_.Of(worker.record.name())) {
+    for (uint64_t event : lease_polls_.Take(number).events) Answer(event, Replaced(worker.record.name()));
+  }
+}
+
+void Core::Impl::SetWorkerState(Worker& worker, v1::WorkerState state) {
+  const v1::WorkerState before = worker.record.state();
+  worker.record.set_state(state);
+  if (before != v1::WORKER_STATE_UNSPECIFIED) --worker_counts_[before];
+  ++worker_counts_[state];
+  if (before != v1::WORKER_STATE_ACTIVE || state == before) return;
+  ReleasePictures(worker.record.name());
+  work_for_everybody_ = true;  // the last one that is left takes what it avoided before
+}
+
+void Core::Impl::ReleasePictures(const std::string& worker) {
+  for (uint64_t id : open_runs_) {
+    for (auto& [number, round] : runs_.at(id).rounds) {
+      for (auto& [key, group] : round.groups) {
+        auto kept = group.kept_for.find(worker);
+        if (kept == group.kept_for.end()) continue;
+        for (uint32_t index : kept->second) {
+          round.tasks.at({id, number, key.first, key.second, index}).preferred_worker.clear();
+        }
+        group.ready.merge(kept->second);
+        group.kept_for.erase(kept);
+        work_for_everybody_ = true;
+      }
     }
-    for (uint64_t event : poll->events) Answer(event, Replaced(worker.record.name()));
-    poll = lease_polls_.erase(poll);
   }
 }
 
@@ -176,7 +201,6 @@ void Core::Impl::LoseWorker(Worker& worker) {
              absl::StrCat("worker ", worker.record.name(), " was not heard of any more"));
   }
   Retire(worker, v1::WORKER_STATE_LOST);
-  work_appeared_ = true;  // tasks that preferred it are for everybody now
   Log(0, 0, worker.record.name(), absl::StrCat("worker ", worker.record.name(), " was lost"));
 }
 
@@ -187,8 +211,9 @@ void Core::Impl::FinishDrain(Worker& worker) {
 }
 
 void Core::Impl::Retire(Worker& worker, v1::WorkerState state) {
-  worker.record.set_state(state);
+  SetWorkerState(worker, state);
   worker.record.set_seen_us(absl::ToUnixMicros(std::min(worker.seen, now_)));
+  workers_due_ = std::min(workers_due_, DueTime(worker));
   PutWorker(worker);
 }
 
@@ -197,12 +222,26 @@ void Core::Impl::ForgetGoneWorkers() {
     // Incarnations are the cluster's, not the name's: a process that comes back gets a greater one.
     bool forget = !worker->second.alive() && worker->second.tokens.empty() &&
                   worker->second.seen + options_.keep_gone_workers <= now_;
-    if (forget) Delete(Table::kWorkers, worker->first);
+    if (forget) {
+      Delete(Table::kWorkers, worker->first);
+      const v1::WorkerState state = worker->second.record.state();
+      if (state != v1::WORKER_STATE_UNSPECIFIED) --worker_counts_[state];
+    }
     worker = forget ? workers_.erase(worker) : std::next(worker);
   }
 }
 
+absl::Time Core::Impl::DueTime(const Worker& worker) const {
+  if (worker.alive()) {
+    absl::Time due = worker.seen + options_.lease_ttl;
+    bool drains = worker.record.state() == v1::WORKER_STATE_DRAINING && worker.record.drain_deadline_us() > 0;
+    return drains ? std::min(due, absl::FromUnixMicros(worker.record.drain_deadline_us())) : due;
+  }
+  return worker.tokens.empty() ? worker.seen + options_.keep_gone_workers : absl::InfiniteFuture();
+}
+
 void Core::Impl::ExpireWorkers() {
+  if (now_ < workers_due_) return;
   for (auto& [name, worker] : workers_) {
     if (worker.record.state() == v1::WORKER_STATE_DRAINING && worker.record.drain_deadline_us() > 0 &&
         worker.record.drain_deadline_us() <= NowMicros()) {
@@ -214,12 +253,13 @@ void Core::Impl::ExpireWorkers() {
     if (worker.alive() && worker.seen + options_.lease_ttl <= now_) LoseWorker(worker);
   }
   ForgetGoneWorkers();
+  workers_due_ = absl::InfiniteFuture();
+  for (const auto& [name, worker] : workers_) workers_due_ = std::min(workers_due_, DueTime(worker));
 }
 
-uint32_t Core::Impl::ActiveWorkers() const {
-  uint32_t count = 0;
-  for (const auto& [name, worker] : workers_) count += worker.record.state() == v1::WORKER_STATE_ACTIVE;
-  return count;
+uint32_t Core::Impl::CountWorkers(v1::WorkerState state) const {
+  auto count = worker_counts_.find(state);
+  return count == worker_counts_.end() ? 0 : count->second;
 }
 
 }  // namespace rsidiff::coordinator

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Release and runs the benchmarks, each beside its peer (diffusers, PyTorch, transformers) on this machine.
+# Builds Release and runs the benchmarks, each beside its peer (diffusers, PyTorch, transformers, Ray) on this machine.
 # A quiet machine is needed for figures worth keeping.
 #
 #   bash tests/bench/run.sh
@@ -9,9 +9,14 @@ cd "$(dirname "$0")/../.."
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 build=build/bench
 cmake --preset release -B "$build" -DRSIDIFF_TESTS=ON > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
-ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps select_steps
+ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps select_steps coordinator_load
 export RSIDIFF_BIN=$PWD/$build/bin
 python=.venv-test/bin/python
+if ! cmp -s deploy/requirements-bench.txt .venv-bench/.installed; then
+  python3 -m venv .venv-bench
+  .venv-bench/bin/pip install --quiet --disable-pip-version-check --no-input -r deploy/requirements-bench.txt
+  cp deploy/requirements-bench.txt .venv-bench/.installed
+fi
 
 echo "== generation against diffusers"
 "$python" tests/bench/generate/compare_diffusers.py --worker "$RSIDIFF_BIN/rsidiff-worker"
@@ -28,5 +33,11 @@ echo "== filtering a million prompts"
 "$python" tests/bench/prompts/filter_million.py "$RSIDIFF_BIN/rsidiff"
 echo "== steps of a round of a million samples"
 "$RSIDIFF_BIN/select_steps"
+echo "== coordinator: durable tasks a second against Ray"
+"$python" tests/bench/coordinator/lease_throughput.py
+echo "== coordinator: restart with 100,000 tasks"
+"$python" tests/bench/coordinator/restart_time.py
+echo "== coordinator: 2,000 workers"
+"$python" tests/bench/coordinator/fleet.py
 echo "== busy share of two workers"
 "$python" tests/bench/busy_share.py "$RSIDIFF_BIN"

@@ -25,10 +25,11 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/digest.h"
-#include "common/base/protocol.h"
 #include "rsidiff/v1/artifact.grpc.pb.h"
 #include "rsidiff/v1/coordinator.grpc.pb.h"
+#include "tests/unit/coordinator/fake_requests.h"
 #include "tests/unit/coordinator/fake_results.h"
+#include "tests/unit/service/own_connection.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -37,16 +38,6 @@ using nlohmann::json;
 
 std::atomic<bool> stopping{false};
 std::atomic<uint64_t> calls_repeated{0};
-
-std::shared_ptr<grpc::Channel> Connect(const std::string& address, int number) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt("number", number);  // a connection of its own
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
 
 /// Repeats the call, with the request id it has, until the coordinator has answered it.
 grpc::Status UntilAnswered(const std::function<grpc::Status(grpc::ClientContext&)>& call) {
@@ -87,22 +78,17 @@ json TaskJson(const v1::TaskKey& task) {
 class Worker {
  public:
   Worker(std::string address, int number, uint64_t seed, Journal* journal)
-      : channel_(Connect(address, number)),
+      : channel_(OwnConnection(address, number)),
         stub_(v1::WorkerService::NewStub(channel_)),
         artifacts_(v1::ArtifactService::NewStub(channel_)),
-        name_(absl::StrCat("journal-", number)),
+        identity_{absl::StrCat("journal-", number), 0},
         random_(seed),
         journal_(journal) {}
 
   void Work(const std::atomic<bool>& finished) {
     Register();
     while (!finished) {
-      v1::LeaseRequest request;
-      request.set_request_id(RandomId());
-      request.set_worker(name_);
-      request.set_incarnation(incarnation_);
-      request.set_max_tasks(1 + random_() % 2);
-      request.set_wait_ms(300);
+      v1::LeaseRequest request = MakeLease(identity_, 1 + random_() % 2, 300);
       v1::LeaseResponse response;
       grpc::Status status =
           UntilAnswered([&](auto& context) { return stub_->Lease(&context, request, &response); });
@@ -120,15 +106,12 @@ class Worker {
 
  private:
   void Register() {
-    v1::RegisterRequest request;
-    request.set_request_id(RandomId());
-    request.set_name(name_);
-    request.set_protocol_version(kProtocolVersion);
+    v1::RegisterRequest request = MakeRegister(identity_.name);
     v1::RegisterResponse response;
     grpc::Status status =
         UntilAnswered([&](auto& context) { return stub_->Register(&context, request, &response); });
     if (!status.ok()) Refused("register", json(), 0, status);
-    incarnation_ = response.incarnation();
+    identity_.incarnation = response.incarnation();
   }
 
   void Compute(const v1::Grant& grant) {
@@ -136,13 +119,7 @@ class Worker {
     if (random_() % 3 == 0 && !Heartbeat(grant)) return;
     if (grant.task().kind() == v1::TASK_KIND_TRAIN && !Join(grant)) return;
     if (grant.task().kind() == v1::TASK_KIND_GENERATE) Upload(absl::StrCat("of token ", grant.token()));
-    v1::CompleteRequest request;
-    request.set_request_id(RandomId());
-    request.set_worker(name_);
-    request.set_incarnation(incarnation_);
-    *request.mutable_task() = grant.task();
-    request.set_token(grant.token());
-    *request.mutable_result() = FakeResult(grant.payload());
+    v1::CompleteRequest request = MakeCompletion(identity_, grant);
     v1::CompleteResponse response;
     grpc::Status status =
         UntilAnswered([&](auto& context) { return stub_->Complete(&context, request, &response); });
@@ -157,12 +134,7 @@ class Worker {
   }
 
   bool Heartbeat(const v1::Grant& grant) {
-    v1::HeartbeatRequest request;
-    request.set_worker(name_);
-    request.set_incarnation(incarnation_);
-    v1::HeldLease* held = request.add_held();
-    held->set_token(grant.token());
-    *held->mutable_task() = grant.task();
+    v1::HeartbeatRequest request = MakeHeartbeat(identity_, {grant});
     v1::HeartbeatResponse response;
     grpc::Status status =
         UntilAnswered([&](auto& context) { return stub_->Heartbeat(&context, request, &response); });
@@ -174,14 +146,7 @@ class Worker {
   bool Join(const v1::Grant& grant) {
     v1::JoinTrainingResponse response;
     while (!response.formed()) {
-      v1::JoinTrainingRequest request;
-      request.set_request_id(RandomId());
-      request.set_worker(name_);
-      request.set_incarnation(incarnation_);
-      *request.mutable_task() = grant.task();
-      request.set_token(grant.token());
-      request.set_store_address("127.0.0.1:1");
-      request.set_wait_ms(5'000);
+      v1::JoinTrainingRequest request = MakeJoin(identity_, grant, 5'000);
       grpc::Status status =
           UntilAnswered([&](auto& context) { return stub_->JoinTraining(&context, request, &response); });
       if (status.ok()) continue;
@@ -219,15 +184,14 @@ class Worker {
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::WorkerService::Stub> stub_;
   const std::unique_ptr<v1::ArtifactService::Stub> artifacts_;
-  const std::string name_;
+  WorkerIdentity identity_;
   std::mt19937_64 random_;
   Journal* const journal_;
-  uint64_t incarnation_ = 0;
 };
 
 /// Submits runs of two rounds until told to stop; returns after the last one's end.
 void SubmitRuns(const std::string& address, Journal& journal) {
-  auto control = v1::ControlService::NewStub(Connect(address, 1000));
+  auto control = v1::ControlService::NewStub(OwnConnection(address, 1000));
   while (!stopping) {
     v1::SubmitRunRequest request = SmallRun(RandomId(), 2);
     request.mutable_spec()->mutable_workers()->set_train_max(1);
@@ -251,7 +215,7 @@ void SubmitRuns(const std::string& address, Journal& journal) {
 class Verdict {
  public:
   Verdict(const std::string& address, const std::string& path)
-      : channel_(Connect(address, 1001)), control_(v1::ControlService::NewStub(channel_)) {
+      : channel_(OwnConnection(address, 1001)), control_(v1::ControlService::NewStub(channel_)) {
     std::ifstream in(path);
     for (std::string line; std::getline(in, line);) Read(json::parse(line));
   }

@@ -50,8 +50,8 @@ void Acknowledgements::Add(const Disk& disk, const Request& request,
       invariants_.Fail("I5: a registration was acknowledged and not stored: " + registration->name());
   } else if (const auto* submit = std::get_if<v1::SubmitRunRequest>(&request)) {
     AddRun(disk, submit->request_id(), std::get<v1::SubmitRunResponse>(*response).run_id());
-  } else if (const auto* fork = std::get_if<v1::ForkRunRequest>(&request)) {
-    AddRun(disk, fork->request_id(), std::get<v1::SubmitRunResponse>(*response).run_id());
+  } else if (const auto* fork = std::get_if<coordinator::ForkRun>(&request)) {
+    AddRun(disk, fork->request.request_id(), std::get<v1::SubmitRunResponse>(*response).run_id());
   } else if (const auto* checkpoint = std::get_if<v1::CommitCheckpointRequest>(&request)) {
     std::pair<uint64_t, uint32_t> round{checkpoint->task().run_id(), checkpoint->task().round()};
     CheckCheckpoint(disk, round, checkpoint->step());

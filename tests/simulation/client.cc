@@ -97,7 +97,7 @@ void Client::Fork() {
   auto submission = std::make_shared<Submission>();
   submission->workload = parent->workload;
   submission->shared_rounds = request.from_round() + 1;
-  Add(request, submission);
+  Add(coordinator::ForkRun{request, {}}, submission);
 }
 
 void Client::Drain(const std::string& worker) {

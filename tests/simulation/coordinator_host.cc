@@ -92,6 +92,8 @@ void CoordinatorHost::Step(Event event) {
   bool may_complete = true;
   if (const auto* complete = std::get_if<v1::CompleteRequest>(&event.request))
     may_complete = invariants_.MayComplete(*complete);
+  auto* fork = std::get_if<coordinator::ForkRun>(&event.request);
+  if (fork != nullptr) fork->parent = coordinator::ForkRows(disk_, fork->request.run_id());
   StepResult result = core_->Step(Clock(), std::move(event));
   ++steps_;
   invariants_.CheckStep(result);

@@ -12,6 +12,11 @@ std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::s
   std::vector<Row> rows;
   for (const auto& [where, value] : disk) {
     if (where.first == Table::kEvents) continue;
+    if (where.first == Table::kPrompts) {
+      v1::RunRecord run;
+      run.ParseFromString(disk.at({Table::kRuns, where.second.substr(0, 8)}));
+      if (HasEnded(run)) continue;
+    }
     if (where.first == Table::kSamples) {
       KeyReader key(where.second);
       uint64_t run_id = key.Take(8);
@@ -23,11 +28,23 @@ std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::s
       run.ParseFromString(disk.at({Table::kRuns, RunKey(run_id)}));
       round.ParseFromString(disk.at({Table::kRounds, RoundKey(run_id, round_number)}));
       sample.ParseFromString(value);
-      SamplesNeeded needed = NeededSamples(run.spec(), round.phase(), purpose);
+      SamplesNeeded needed = NeededSamples(run, round.phase(), purpose);
       if (needed == SamplesNeeded::kNone || (needed == SamplesNeeded::kSelected && !sample.selected()))
         continue;
     }
     rows.push_back({where.first, where.second, value});
+  }
+  return rows;
+}
+
+std::vector<Row> ForkRows(const std::map<std::pair<Table, std::string>, std::string>& disk, uint64_t run_id) {
+  std::vector<Row> rows;
+  for (Table table : {Table::kPrompts, Table::kSamples}) {
+    auto row = disk.lower_bound({table, RunKey(run_id)});
+    for (; row != disk.end() && row->first.first == table && row->first.second.substr(0, 8) == RunKey(run_id);
+         ++row) {
+      rows.push_back({table, row->first.second, row->second});
+    }
   }
   return rows;
 }
@@ -84,6 +101,8 @@ std::optional<absl::StatusOr<Response>> CoreHarness::Call(Request request) {
 
 std::optional<absl::StatusOr<Response>> CoreHarness::CallOnly(Request request) {
   uint64_t id = next_id_++;
+  auto* fork = std::get_if<ForkRun>(&request);
+  if (fork != nullptr) fork->parent = ForkRows(disk_, fork->request.run_id());
   Commit(core_->Step(now_, {id, std::move(request)}));
   auto answer = answers_.find(id);
   if (answer == answers_.end()) return std::nullopt;

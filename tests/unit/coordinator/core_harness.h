@@ -104,4 +104,7 @@ T CoreHarness::Unwrap(const std::optional<absl::StatusOr<Response>>& answer) {
 /// The rows of `disk` that a restart needs, in key order, as Core::Dump() gives them.
 std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::string>& disk);
 
+/// What a fork of the run is called with.
+std::vector<Row> ForkRows(const std::map<std::pair<Table, std::string>, std::string>& disk, uint64_t run_id);
+
 }  // namespace rsidiff::coordinator

@@ -297,5 +297,54 @@ TEST_F(CoreLeasesTest, EveryCallThatIsRepeatedGetsTheSameAnswerAndHasOneEffect) 
   twice(Drain());
 }
 
+TEST_F(CoreLeasesTest, ScoresWaitForTheWorkerThatHasThePicturesUntilItLeaves) {
+  for (bool replaced : {false, true}) {
+    CoreHarness harness;
+    const uint64_t maker = harness.Register("maker");
+    const uint64_t other = harness.Register("other");
+    harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 0));
+    std::vector<v1::Grant> pictures = harness.Lease("maker", maker);
+    ASSERT_EQ(pictures.size(), 1);
+    v1::LeaseRequest poll;
+    poll.set_request_id("poll");
+    poll.set_worker("other");
+    poll.set_incarnation(other);
+    poll.set_max_tasks(1);
+    poll.set_wait_ms(20'000);
+    EXPECT_FALSE(harness.Call(poll).has_value());
+    const uint64_t waits = harness.last_id();
+    harness.Ok<v1::CompleteResponse>(harness.Completion("maker", maker, pictures[0]));
+    EXPECT_EQ(harness.answers().count(waits), 0) << "the maker is to score its own pictures";
+    if (replaced) {
+      harness.Register("maker");
+    } else {
+      v1::DrainWorkerRequest drain;
+      drain.set_request_id("drain");
+      drain.set_name("maker");
+      harness.Ok<v1::DrainWorkerResponse>(drain);
+    }
+    ASSERT_EQ(harness.answers().count(waits), 1) << "nobody has the pictures in memory any more";
+    auto leased = std::get<v1::LeaseResponse>(*harness.answers().at(waits));
+    ASSERT_EQ(leased.grants_size(), 1);
+    EXPECT_EQ(leased.grants(0).task().kind(), v1::TASK_KIND_SCORE);
+  }
+}
+
+TEST_F(CoreLeasesTest, WaitingWorkersAreServedInTheOrderOfTheirCalls) {
+  std::vector<uint64_t> waiting;
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = "worker-" + std::to_string(9 - i);
+    v1::LeaseRequest poll = Poll("poll-" + name);
+    poll.set_worker(name);
+    poll.set_incarnation(harness_.Register(name));
+    EXPECT_FALSE(harness_.Call(poll).has_value());
+    waiting.push_back(harness_.last_id());
+  }
+  Submit();  // four tasks are ready
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(harness_.answers().count(waiting[i]), i < 4 ? 1 : 0) << i;
+  harness_.Pass(absl::Seconds(20));
+  ASSERT_EQ(harness_.answers().count(waiting[4]), 1);
+}
+
 }  // namespace
 }  // namespace rsidiff::coordinator

@@ -186,8 +186,9 @@ TEST(CoreRunTest, ForkSharesRoundsAndGoesOn) {
   request.set_run_id(parent);
   request.set_from_round(1);
   request.set_rounds(3);
-  uint64_t child = harness.Ok<v1::SubmitRunResponse>(request).run_id();
-  EXPECT_EQ(harness.Ok<v1::SubmitRunResponse>(request).run_id(), child);
+  uint64_t child = harness.Ok<v1::SubmitRunResponse>(ForkRun{request, {}}).run_id();
+  EXPECT_EQ(harness.Ok<v1::SubmitRunResponse>(ForkRun{request, {}}).run_id(), child);
+  EXPECT_TRUE(harness.MemoryEqualsDisk());
   harness.Restart();
   harness.Work("w", incarnation);
   v1::RunStatus before = GetRun(harness, parent);
@@ -200,7 +201,81 @@ TEST(CoreRunTest, ForkSharesRoundsAndGoesOn) {
   EXPECT_TRUE(harness.MemoryEqualsDisk());
   request.set_request_id("again");
   request.set_from_round(3);
-  EXPECT_EQ(harness.Error(request).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(harness.Error(ForkRun{request, {}}).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(CoreRunTest, ForkOfAnEndedRunWithoutAllOfItsRowsIsTriedAgain) {
+  CoreHarness harness;
+  uint64_t incarnation = harness.Register("w");
+  uint64_t parent = harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2)).run_id();
+  harness.Work("w", incarnation);
+  ForkRun fork;
+  fork.request.set_request_id("fork");
+  fork.request.set_run_id(parent);
+  fork.request.set_from_round(1);
+  const std::vector<Row> all = ForkRows(harness.disk(), parent);
+  // As if the last of them had not been written yet when they were read.
+  for (Table missing : {Table::kPrompts, Table::kSamples}) {
+    fork.parent.clear();
+    for (const Row& row : all) {
+      if (row.table != missing) fork.parent.push_back(row);
+    }
+    StepResult result = harness.core().Step(harness.now(), {1000, fork});
+    ASSERT_EQ(result.replies.size(), 1);
+    EXPECT_EQ(result.replies[0].response.status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(harness.MemoryEqualsDisk());
+  }
+  harness.Ok<v1::SubmitRunResponse>(fork);
+}
+
+TEST(CoreRunTest, EndedRunKeepsNoMoreThanItsRecords) {
+  for (bool cancel : {false, true}) {
+    CoreHarness harness;
+    uint64_t incarnation = harness.Register("w");
+    uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2)).run_id();
+    if (cancel) {
+      std::vector<v1::Grant> held = harness.Lease("w", incarnation, 2);
+      harness.Ok<v1::CompleteResponse>(harness.Completion("w", incarnation, held[0]));
+      v1::SetRunStateRequest request;
+      request.set_request_id("cancel");
+      request.set_run_id(run_id);
+      request.set_state(v1::RUN_STATE_CANCELLED);
+      harness.Ok<v1::RunStatus>(request);
+    } else {
+      harness.Work("w", incarnation);
+    }
+    for (const Row& row : harness.core().Dump()) {
+      EXPECT_NE(row.table, Table::kTasks);
+      EXPECT_NE(row.table, Table::kPrompts);
+      EXPECT_NE(row.table, Table::kSamples);
+    }
+    EXPECT_TRUE(harness.MemoryEqualsDisk());
+    harness.Restart();
+    EXPECT_TRUE(harness.MemoryEqualsDisk());
+    EXPECT_EQ(GetRun(harness, run_id).rounds_size(), cancel ? 2 : 3);
+  }
+}
+
+TEST(CoreRunTest, RunsThatEndedLongAgoAreCountedAndNotListed) {
+  CoreHarness harness;
+  uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(SmallRun("first", 1));
+  harness.Work("w", incarnation);
+  const int64_t ended_us = GetRun(harness, 1).run().ended_us();
+  harness.Ok<v1::SubmitRunResponse>(SmallRun("second", 1));
+  v1::ListRunsRequest request;
+  EXPECT_EQ(harness.Ok<v1::ListRunsResponse>(request).runs_size(), 2);
+  request.set_ended_since_us(ended_us);
+  EXPECT_EQ(harness.Ok<v1::ListRunsResponse>(request).runs_size(), 2);
+  request.set_ended_since_us(ended_us + 1);
+  v1::ListRunsResponse list = harness.Ok<v1::ListRunsResponse>(request);
+  ASSERT_EQ(list.runs_size(), 1);
+  EXPECT_EQ(list.runs(0).run().id(), 2);
+  ASSERT_EQ(list.counts_size(), 2);
+  EXPECT_EQ(list.counts(0).state(), v1::RUN_STATE_ACTIVE);
+  EXPECT_EQ(list.counts(0).runs(), 1);
+  EXPECT_EQ(list.counts(1).state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_EQ(list.counts(1).runs(), 1);
 }
 
 TEST(CoreRunTest, StopRuleEndsTheRunAndSaysSo) {

@@ -29,7 +29,10 @@ StateSnapshot SnapshotWithRun(int64_t ended_us, int64_t now_us) {
   counts->set_leased(3);
   counts->set_failed(1);
   run.mutable_training()->set_step(5);
-  snapshot.runs.push_back(run);
+  v1::RunCount* count = snapshot.runs.add_counts();
+  count->set_state(run.run().state());
+  count->set_runs(1);
+  *snapshot.runs.add_runs() = std::move(run);
   return snapshot;
 }
 
