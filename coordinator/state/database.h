@@ -19,6 +19,8 @@ class Env;
 
 namespace rsidiff::coordinator {
 
+class Storage;
+
 struct DatabaseOptions {
   std::string cluster_id;       // empty: any
   rocksdb::Env* env = nullptr;  // not owned, outlives the database; null: the machine's own file system
@@ -31,7 +33,7 @@ class Database {
  public:
   /// Opens the database in `folder`, made if it is not there. FAILED_PRECONDITION: another coordinator
   /// holds it, it belongs to a cluster other than `options.cluster_id`, it is of a newer schema, or it is
-  /// not one of ours.
+  /// not one of ours; nothing in it was changed then.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& folder,
                                                         const DatabaseOptions& options = {});
 
@@ -74,9 +76,8 @@ class Database {
                                                           uint32_t limit) const;
 
  private:
-  class Impl;
-  explicit Database(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Database(std::unique_ptr<Storage> storage);
+  const std::unique_ptr<Storage> storage_;
 };
 
 }  // namespace rsidiff::coordinator

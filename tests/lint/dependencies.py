@@ -38,7 +38,7 @@ GRPC = ["worker/agent", "coordinator/service", "coordinator/cli", "common/artifa
 LIBRARIES = [
     (re.compile(r"^(torch|ATen|c10)/"), "torch", TORCH),
     (re.compile(r"^(grpc|grpcpp)/|\.grpc\.pb\.h$"), "gRPC", GRPC),
-    (re.compile(r"^rocksdb/"), "RocksDB", ["coordinator/state/database"]),
+    (re.compile(r"^rocksdb/"), "RocksDB", ["coordinator/state/database", "coordinator/state/storage"]),
     (re.compile(r"^yaml-cpp/"), "yaml-cpp", ["common/config"]),
     (re.compile(r"^prometheus/|^httplib\.h$"), "prometheus-cpp or cpp-httplib",
      ["common/telemetry", "coordinator/service", "worker/agent"]),

@@ -3,11 +3,12 @@
 //   run_clip text FOLDER IN OUT        CLIPTextModel; IN holds "ids"
 //   run_clip model FOLDER IN OUT       CLIPModel; IN holds "ids" and "pixels"
 //   run_clip pixels FOLDER OUT PNG...  preprocessing; OUT holds "0", "1", ... of shape [3, H, W]
+//
+// Models run on RSIDIFF_TEST_DEVICE.
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <map>
 #include <string>
@@ -17,6 +18,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/image/png.h"
+#include "tests/parity/compute_device.h"
 #include "worker/model/clip_model.h"
 #include "worker/model/clip_text_model.h"
 #include "worker/scorer/clip_preprocessor.h"
@@ -26,14 +28,15 @@
 namespace rsidiff::worker {
 namespace {
 
-ComputeOptions Compute() {
+absl::StatusOr<ComputeOptions> Compute() {
   ComputeOptions options;
-  if (const char* device = std::getenv("RSIDIFF_TEST_DEVICE")) options.device = ParseDevice(device).value();
+  RSIDIFF_ASSIGN_OR_RETURN(options.device, TestDevice());
   return options;
 }
 
 absl::Status RunText(const std::vector<std::string>& arguments) {
-  RSIDIFF_ASSIGN_OR_RETURN(const auto model, ClipTextModel::Load(arguments[0], Compute()));
+  RSIDIFF_ASSIGN_OR_RETURN(const ComputeOptions compute, Compute());
+  RSIDIFF_ASSIGN_OR_RETURN(const auto model, ClipTextModel::Load(arguments[0], compute));
   RSIDIFF_ASSIGN_OR_RETURN(const auto input, SafetensorsFile::Open(arguments[1]));
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor ids, input->Get("ids"));
   const ClipTextModel::Output output = model->Forward(ids);
@@ -45,7 +48,8 @@ absl::Status RunText(const std::vector<std::string>& arguments) {
 }
 
 absl::Status RunModel(const std::vector<std::string>& arguments) {
-  RSIDIFF_ASSIGN_OR_RETURN(const auto model, ClipModel::Load(arguments[0], Compute()));
+  RSIDIFF_ASSIGN_OR_RETURN(const ComputeOptions compute, Compute());
+  RSIDIFF_ASSIGN_OR_RETURN(const auto model, ClipModel::Load(arguments[0], compute));
   RSIDIFF_ASSIGN_OR_RETURN(const auto input, SafetensorsFile::Open(arguments[1]));
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor ids, input->Get("ids"));
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor pixels, input->Get("pixels"));

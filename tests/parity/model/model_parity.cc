@@ -1,14 +1,14 @@
 // Runs our models and our safetensors code on files, for the pytest files beside it.
 //
-//   model_parity unet FOLDER IN OUT [--cache] [--gradients] [--dtype D] [--device D]
+//   model_parity unet FOLDER IN OUT [--cache] [--gradients] [--dtype D]
 //       IN: sample, timesteps, encoder_hidden_states [, target]; OUT: sample [, cached] [, loss, grad.NAME
 //       ...]
-//   model_parity vae FOLDER IN OUT [--dtype D] [--device D]
+//   model_parity vae FOLDER IN OUT [--dtype D]
 //       IN: images, latents; OUT: mean, logvar, sampled, scaled, unscaled, decoded
 //   model_parity load unet|vae FOLDER...     one line a folder: "ok" or the error
 //   model_parity copy IN OUT                 safetensors in, safetensors out, values and metadata kept
 //   model_parity noise OUT SEED...           [seeds, 2, 3, 5] start noise
-// The last line on stderr is the peak resident set in KiB.
+// Models run on RSIDIFF_TEST_DEVICE. The last line on stderr is the peak resident set in KiB.
 
 #include <sys/resource.h>
 
@@ -23,6 +23,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "tests/parity/compute_device.h"
 #include "worker/model/autoencoder_kl.h"
 #include "worker/model/unet_2d_condition_model.h"
 #include "worker/tensor/device.h"
@@ -41,6 +42,7 @@ struct Arguments {
 
 absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
   Arguments arguments;
+  RSIDIFF_ASSIGN_OR_RETURN(arguments.options.device, TestDevice());
   for (int i = 1; i < argc; ++i) {
     std::string text = argv[i];
     if (text == "--cache") {
@@ -49,8 +51,6 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
       arguments.gradients = true;
     } else if (text == "--dtype" && i + 1 < argc) {
       RSIDIFF_ASSIGN_OR_RETURN(arguments.options.dtype, ParsePrecision(argv[++i]));
-    } else if (text == "--device" && i + 1 < argc) {
-      RSIDIFF_ASSIGN_OR_RETURN(arguments.options.device, ParseDevice(argv[++i]));
     } else {
       arguments.positional.push_back(text);
     }

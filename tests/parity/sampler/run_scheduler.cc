@@ -1,7 +1,7 @@
 // run_scheduler GIVEN.safetensors RESULT.safetensors < lines of {"folder", "type" or null, "steps"}
 // GIVEN holds "sample" and "outputs" [calls, ...sample]. RESULT gets, for line i, "i.timesteps",
 // "i.init_noise_sigma", "i.inputs" and "i.samples" (one row a call); a line of {"error"} or {} goes to
-// stdout.
+// stdout. The tensors are on RSIDIFF_TEST_DEVICE.
 #include <iostream>
 #include <optional>
 #include <string>
@@ -10,6 +10,7 @@
 
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "tests/parity/compute_device.h"
 #include "worker/sampler/scheduler.h"
 #include "worker/tensor/safetensors.h"
 
@@ -41,14 +42,17 @@ absl::Status RunCase(const nlohmann::json& request, const std::string& prefix, c
 }
 
 absl::Status Run(const std::string& given, const std::string& result) {
+  RSIDIFF_ASSIGN_OR_RETURN(const c10::Device device, TestDevice());
   RSIDIFF_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(given));
-  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor start, file->Get("sample"));
+  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor sample, file->Get("sample"));
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor outputs, file->Get("outputs"));
+  const at::Tensor start = sample.to(device);
+  const at::Tensor answers = outputs.to(device);
   NamedTensors results;
   int index = 0;
   for (std::string line; std::getline(std::cin, line); ++index) {
     const absl::Status status =
-        RunCase(nlohmann::json::parse(line), std::to_string(index), start, outputs, results);
+        RunCase(nlohmann::json::parse(line), std::to_string(index), start, answers, results);
     std::cout << (status.ok() ? nlohmann::json::object()
                               : nlohmann::json{{"error", std::string(status.message())}})
               << "\n";

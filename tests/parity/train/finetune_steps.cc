@@ -2,6 +2,7 @@
 //   finetune_steps SPEC.json
 // SPEC: {"unet", "scheduler": folders, "draws": safetensors with latents, noise [S,B,C,h,w], timesteps [S,B],
 // context [S,B,T,D], weights [S,B], "out": folder, "lora": adapter file or "", and the options below}.
+// Trains on RSIDIFF_TEST_DEVICE.
 // Prints a JSON line a step; writes state.safetensors and, for LoRA, lora.safetensors, and
 // prediction.safetensors: the trained UNet's answer to the first step's noisy latents.
 #include <chrono>
@@ -17,6 +18,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "tests/parity/compute_device.h"
 #include "worker/model/unet_2d_condition_model.h"
 #include "worker/sampler/noise_schedule.h"
 #include "worker/tensor/device.h"
@@ -74,7 +76,7 @@ absl::Status WritePrediction(const std::filesystem::path& path, UNet2DConditionM
 absl::Status Run(const nlohmann::json& spec) {
   ConfigureProcess(spec.value("threads", 1));
   ComputeOptions compute;
-  RSIDIFF_ASSIGN_OR_RETURN(compute.device, ParseDevice(spec.value("device", "cpu")));
+  RSIDIFF_ASSIGN_OR_RETURN(compute.device, TestDevice());
   RSIDIFF_ASSIGN_OR_RETURN(compute.dtype, ParsePrecision(spec.value("dtype", "fp32")));
   RSIDIFF_ASSIGN_OR_RETURN(const auto unet,
                            UNet2DConditionModel::Load(spec.at("unet").get<std::string>(), compute));

@@ -18,6 +18,8 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel, compute_snr
 from safetensors.torch import load_file, save_file
 
+from compute_device import bound, same
+
 torch.set_num_threads(1)
 BIN = Path(os.environ["RSIDIFF_BIN"])
 SHAPES = Path(os.environ["RSIDIFF_SOURCE"]) / "deploy/examples/shapes/base"
@@ -187,8 +189,8 @@ def test_lora(tmp_path, model):
     attached, merged, detached, unmerged = (
         load_file(tmp_path / f"{n}.safetensors")["prediction"]
         for n in ("attached", "prediction", "detached", "unmerged"))
-    assert distance({"": merged}, {"": attached}) < 1e-5
-    assert torch.equal(detached, unmerged)
+    assert distance({"": merged}, {"": attached}) < bound(1e-5, 1e-4)
+    assert same(detached, unmerged)
     fresh = UNet2DConditionModel.from_config(unet.config)
     fresh.load_state_dict(plain)
     noisy = load_file(tmp_path / "prediction.safetensors")["noisy"]
@@ -227,4 +229,4 @@ def test_older_lora_names_are_read(tmp_path):
         save_file(tensors, tmp_path / "adapter.safetensors")
         states.append(run_ours(tmp_path, folder, steps=2, lora=str(tmp_path / "adapter.safetensors"))[1])
     assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
+    assert all(same(states[0][n], states[1][n]) for n in states[0])

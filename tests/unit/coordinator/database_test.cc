@@ -4,16 +4,20 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 
 #include "common/base/digest.h"
+#include "common/base/file.h"
 #include "coordinator/state/core.h"
 #include "coordinator/state/tables.h"
+#include "rocksdb/db.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
 
 namespace rsidiff::coordinator {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class DatabaseTest : public ::testing::Test {
@@ -31,6 +35,31 @@ class DatabaseTest : public ::testing::Test {
     meta.set_schema_version(schema_version);
     meta.set_cluster_id("ours");
     return {Table::kMeta, std::string(kMetaKey), meta.SerializeAsString()};
+  }
+
+  /// What every file of the folder holds, by its name.
+  std::map<std::string, std::string> Files() const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
+      files[entry.path().filename()] = ReadFile(entry.path()).value();
+    }
+    return files;
+  }
+
+  /// A database that another program made, with a row in its table `family`.
+  void WriteForeign(const std::string& family) {
+    rocksdb::Options options;
+    options.create_if_missing = true;
+    rocksdb::DB* opened = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, folder_.string(), &opened).ok());
+    const std::unique_ptr<rocksdb::DB> db(opened);
+    rocksdb::ColumnFamilyHandle* handle = db->DefaultColumnFamily();
+    if (family != rocksdb::kDefaultColumnFamilyName) {
+      ASSERT_TRUE(db->CreateColumnFamily({}, family, &handle).ok());
+    }
+    ASSERT_TRUE(db->Put({}, handle, "key", "value").ok());
+    if (handle == db->DefaultColumnFamily()) return;
+    ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
   }
 
   std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("rsidiff-database-" + RandomId());
@@ -59,11 +88,28 @@ TEST_F(DatabaseTest, SecondCoordinatorIsRefused) {
               HasSubstr("another coordinator uses " + folder_.string()));
 }
 
-TEST_F(DatabaseTest, ForeignClusterAndNewerSchemaAreRefused) {
+TEST_F(DatabaseTest, ForeignClusterAndNewerSchemaAreRefusedUntouched) {
   ASSERT_TRUE(Open()->Write({Meta(1)}, Database::Durability::kSync).ok());
+  auto before = Files();
   EXPECT_EQ(Database::Open(folder_, {"theirs"}).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Files(), before);
   ASSERT_TRUE(Open("ours")->Write({Meta(kSchemaVersion + 1)}, Database::Durability::kSync).ok());
+  before = Files();
   EXPECT_THAT(std::string(Database::Open(folder_, {"ours"}).status().message()), HasSubstr("newer version"));
+  EXPECT_EQ(Files(), before);
+}
+
+TEST_F(DatabaseTest, DatabaseOfAnotherProgramIsRefusedUntouched) {
+  for (const char* family : {"default", "theirs"}) {
+    WriteForeign(family);
+    const auto before = Files();
+    const absl::Status refused = Database::Open(folder_).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+    EXPECT_THAT(std::string(refused.message()),
+                AllOf(HasSubstr(folder_.string()), HasSubstr("not one of rsidiff's"), HasSubstr(family)));
+    EXPECT_EQ(Files(), before);
+    std::filesystem::remove_all(folder_);
+  }
 }
 
 TEST_F(DatabaseTest, CoreComesBackFromDiskWithoutFinishedSamples) {

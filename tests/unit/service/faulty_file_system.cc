@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -43,7 +44,7 @@ class FaultyFileSystem::File : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus SyncAll(const IOOptions& options, IODebugContext* debug) {
     IOStatus status = system_.Begin(Change::kSync, path_);
     if (status.ok()) status = target()->Flush(options, debug);
-    if (status.ok()) system_.Synced(path_);
+    status.ok() ? system_.Synced(path_) : system_.NotSynced(path_);
     return status;
   }
 
@@ -74,6 +75,11 @@ class FaultyFileSystem::Folder : public rocksdb::FSDirectoryWrapper {
 FaultyFileSystem::FaultyFileSystem(Plan plan)
     : FileSystemWrapper(rocksdb::FileSystem::Default()), plan_(plan) {}
 
+void FaultyFileSystem::EndFaults() {
+  absl::MutexLock lock(&mutex_);
+  plan_.fault = Fault::kNone;
+}
+
 uint64_t FaultyFileSystem::changes() const {
   absl::MutexLock lock(&mutex_);
   return changes_;
@@ -90,6 +96,9 @@ IOStatus FaultyFileSystem::Begin(Change change, const std::string& path) {
   if (plan_.fault == Fault::kNone || number < plan_.at) return IOStatus::OK();
   if (plan_.fault == Fault::kOneError && number > plan_.at) return IOStatus::OK();
   if (plan_.fault == Fault::kSyncError && change != Change::kSync) return IOStatus::OK();
+  if (plan_.fault == Fault::kOneSyncError && (change != Change::kSync || failures_ > 0)) {
+    return IOStatus::OK();
+  }
   if (plan_.fault == Fault::kNoSpace && change != Change::kGrow) return IOStatus::OK();
   ++failures_;
   if (plan_.fault == Fault::kNoSpace) return IOStatus::NoSpace("injected: no space left", path);
@@ -109,7 +118,12 @@ void FaultyFileSystem::NameChanges(const std::string& path) {
 
 void FaultyFileSystem::Synced(const std::string& path) {
   absl::MutexLock lock(&mutex_);
-  synced_[path] = fs::file_size(path);
+  if (unsyncable_.count(path) == 0) synced_[path] = fs::file_size(path);
+}
+
+void FaultyFileSystem::NotSynced(const std::string& path) {
+  absl::MutexLock lock(&mutex_);
+  unsyncable_.insert(path);
 }
 
 void FaultyFileSystem::FolderSynced(const std::string& folder) {
@@ -129,6 +143,7 @@ IOStatus FaultyFileSystem::NewWritableFile(const std::string& path, const rocksd
     absl::MutexLock lock(&mutex_);
     NameChanges(path);
     synced_[path] = 0;
+    unsyncable_.erase(path);
   }
   std::unique_ptr<rocksdb::FSWritableFile> made;
   status = target()->NewWritableFile(path, options, &made, debug);
@@ -168,6 +183,8 @@ IOStatus FaultyFileSystem::RenameFile(const std::string& from, const std::string
   auto synced = synced_.extract(from);
   synced_.erase(to);
   if (!synced.empty()) synced_[to] = synced.mapped();
+  unsyncable_.erase(to);
+  if (unsyncable_.erase(from) > 0) unsyncable_.insert(to);
   return status;
 }
 
@@ -179,6 +196,7 @@ IOStatus FaultyFileSystem::DeleteFile(const std::string& path, const IOOptions& 
   absl::MutexLock lock(&mutex_);
   names_.erase(path);
   synced_.erase(path);
+  unsyncable_.erase(path);
   return target()->DeleteFile(path, options, debug);
 }
 
@@ -200,6 +218,7 @@ void FaultyFileSystem::LosePower(Loss loss, uint32_t seed) {
     }
   }
   synced_.clear();
+  unsyncable_.clear();
   names_.clear();
 }
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
+#include <set>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -25,6 +25,9 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
     kNoSpace,     // nothing can be created or made longer any more
     kTornAppend,  // as kError, but the first append writes half of its bytes
     kSyncError,   // as kError, but for syncs alone
+    /// One sync fails. Those after it succeed without saving what it was to save, as on Linux, where the
+    /// pages that could not be written count as written.
+    kOneSyncError,
   };
   struct Plan {
     Fault fault = Fault::kNone;
@@ -32,6 +35,9 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   };
 
   explicit FaultyFileSystem(Plan plan);
+
+  /// Nothing fails from now on, as when the disk has room again.
+  void EndFaults() ABSL_LOCKS_EXCLUDED(mutex_);
 
   /// Changes so far, the failed ones among them.
   uint64_t changes() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -73,14 +79,18 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   bool Tears() const ABSL_LOCKS_EXCLUDED(mutex_);
   void NameChanges(const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Synced(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
+  /// A sync of the file has failed.
+  void NotSynced(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
   void FolderSynced(const std::string& folder) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  const Plan plan_;
   mutable absl::Mutex mutex_;
+  Plan plan_ ABSL_GUARDED_BY(mutex_);
   uint64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;
   /// How many bytes of each file that was written are synced.
   std::map<std::string, uint64_t> synced_ ABSL_GUARDED_BY(mutex_);
+  /// Files of which no later sync saves anything more.
+  std::set<std::string> unsyncable_ ABSL_GUARDED_BY(mutex_);
   /// The names that came since their folder was synced, with the contents that they had before, if any.
   std::map<std::string, std::optional<std::string>> names_ ABSL_GUARDED_BY(mutex_);
 };
