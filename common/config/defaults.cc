@@ -21,6 +21,8 @@ void FillPrompts(v1::PromptSpec& prompts) {
   RSIDIFF_DEFAULT(filter, clarity, 0.7);
   RSIDIFF_DEFAULT(filter, specificity, 1);
   RSIDIFF_DEFAULT(filter, diversity, 0.1);
+  RSIDIFF_DEFAULT(filter, embedding_distance, 0);
+  RSIDIFF_DEFAULT(filter, embedding_specificity, 0);
 }
 
 void FillSampling(v1::SamplingSpec& sampling) {

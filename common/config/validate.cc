@@ -48,6 +48,8 @@ constexpr Range kRanges[] = {
     {"prompts.filter.clarity", 0, kIn, 1, kIn},
     {"prompts.filter.specificity", 0, kIn, 1000, kIn},
     {"prompts.filter.diversity", 0, kIn, 1, kEx},
+    {"prompts.filter.embedding_distance", 0, kIn, 2, kIn},
+    {"prompts.filter.embedding_specificity", 0, kIn, 2, kIn},
     {"sampling.samples_per_prompt", 1, kIn, 1024, kIn},
     {"sampling.steps", 1, kIn, 1000, kIn},
     {"sampling.guidance_scale", 0, kIn, 100, kIn},

@@ -17,18 +17,21 @@ struct Options {
   bool rejected = false;
 };
 
-// The artifact's lines as a JSON list. DATA_LOSS names it.
-absl::StatusOr<nlohmann::ordered_json> ReadRejected(const std::string& digest, CommandContext& context) {
+// The artifacts' lines as a JSON list. DATA_LOSS names the artifact.
+absl::StatusOr<nlohmann::ordered_json> ReadRejected(const std::vector<std::string>& digests,
+                                                    CommandContext& context) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  if (digest.empty()) return list;
+  if (digests.empty()) return list;
   RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore> store, context.client().OpenArtifacts());
-  RSIDIFF_ASSIGN_OR_RETURN(const std::string lines, store->Get(digest));
-  for (const absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty())) {
-    nlohmann::ordered_json rejected = nlohmann::ordered_json::parse(line, nullptr, false);
-    if (!rejected.is_object()) {
-      return absl::DataLossError(absl::StrCat("a line of the rejected prompts is not JSON: ", digest));
+  for (const std::string& digest : digests) {
+    RSIDIFF_ASSIGN_OR_RETURN(const std::string lines, store->Get(digest));
+    for (const absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty())) {
+      nlohmann::ordered_json rejected = nlohmann::ordered_json::parse(line, nullptr, false);
+      if (!rejected.is_object()) {
+        return absl::DataLossError(absl::StrCat("a line of the rejected prompts is not JSON: ", digest));
+      }
+      list.push_back(std::move(rejected));
     }
-    list.push_back(std::move(rejected));
   }
   return list;
 }
@@ -46,8 +49,12 @@ absl::StatusOr<ExitCode> List(const Options& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus status, context.client().FindRun(options.run));
   const v1::RunInputs& inputs = status.run().inputs();
   if (!inputs.has_filtered()) context.Note(absl::StrCat("run ", status.run().id(), " has no filter"));
-  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::ordered_json list,
-                           ReadRejected(inputs.rejected_prompts(), context));
+  std::vector<std::string> digests;
+  for (const std::string& digest :
+       {inputs.rejected_prompts(), status.run().embedding_filter().rejected_prompts()}) {
+    if (!digest.empty()) digests.push_back(digest);
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::ordered_json list, ReadRejected(digests, context));
   if (context.json) {
     context.out() << list.dump(1) << "\n";
     return ExitCode::kOk;

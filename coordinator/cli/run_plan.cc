@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "coordinator/cli/model_flops.h"
 #include "coordinator/cli/run_text.h"
 
 namespace rsidiff::coordinator {
@@ -18,6 +23,8 @@ constexpr uint32_t kLatentChannels = 4;
 constexpr uint64_t kLatentBytes = 4;  // fp32, whatever the run computes in
 // A training state is parameters, two moments and the moving average.
 constexpr uint64_t kTrainingStateParts = 4;
+// In forward passes: the backward pass multiplies twice as often.
+constexpr double kForwardAndBackward = 3;
 
 uint64_t CeilDivide(uint64_t a, uint64_t b) {
   return b == 0 ? 0 : (a + b - 1) / b;
@@ -81,54 +88,139 @@ uint64_t UnetCalls(uint64_t samples, uint32_t steps, double guidance_scale) {
   return samples * steps * (guidance_scale == 1 ? 1 : 2);
 }
 
+struct Drawn {
+  uint64_t training = 0;    // samples of all rounds
+  uint64_t evaluation = 0;  // samples of all evaluations
+};
+
+Drawn SamplesDrawn(const RunPlan& plan) {
+  return {plan.rounds * plan.samples_per_round, (uint64_t{plan.rounds} + 1) * plan.evaluation_samples};
+}
+
+double Rate(v1::Precision precision, const GpuRate& gpu) {
+  const bool half = precision == v1::PRECISION_BF16 || precision == v1::PRECISION_FP16;
+  return (half ? gpu.half_tflops : gpu.single_tflops) * 1e12 * gpu.utilization;
+}
+
+struct ScoringWork {
+  double flops = 0;                      // of one sample
+  std::vector<std::string> not_counted;  // scorers
+};
+
+/// Each folder's image tower runs once a picture; a text tower once a sample, at most.
+ScoringWork CountScoring(const v1::RunSpec& spec, v1::ScorerRole judges) {
+  std::set<std::string> images;
+  std::set<std::string> texts;
+  ScoringWork work;
+  for (const v1::ScorerSpec& scorer : spec.scorers()) {
+    if (scorer.role() == v1::SCORER_ROLE_HELD_OUT && judges != v1::SCORER_ROLE_HELD_OUT) continue;
+    const bool aesthetic = scorer.type() == v1::SCORER_TYPE_AESTHETIC;
+    const std::string& folder = aesthetic ? scorer.clip() : scorer.path();
+    const absl::StatusOr<ClipFlops> clip = CountClipFlops(folder);
+    if (!clip.ok()) {
+      work.not_counted.push_back(scorer.name());
+      continue;
+    }
+    if (images.insert(folder).second) work.flops += clip->image;
+    if (!aesthetic && texts.insert(folder).second) work.flops += clip->text;
+  }
+  return work;
+}
+
+absl::StatusOr<RunPlan> WithEstimate(const v1::RunSpec& spec, const Drawn& drawn, RunPlan plan) {
+  RSIDIFF_ASSIGN_OR_RETURN(const PipelineFlops flops,
+                           CountPipelineFlops(spec.model().path(), {plan.width, plan.height}));
+  const auto samples = static_cast<double>(drawn.training + drawn.evaluation);
+  plan.sampling_flops =
+      static_cast<double>(plan.unet_calls) * flops.unet + samples * (flops.vae_decode + flops.text);
+  const ScoringWork selection = CountScoring(spec, v1::SCORER_ROLE_SELECTION);
+  const ScoringWork all = CountScoring(spec, v1::SCORER_ROLE_HELD_OUT);
+  plan.scoring_flops = static_cast<double>(drawn.training) * selection.flops +
+                       static_cast<double>(drawn.evaluation) * all.flops;
+  plan.not_counted = all.not_counted;
+  const bool encodes = spec.train().latents() == v1::LATENT_SOURCE_ENCODED;
+  plan.training_flops = static_cast<double>(plan.train_steps) * spec.train().global_batch() *
+                        (kForwardAndBackward * flops.unet + flops.text);
+  if (encodes)
+    plan.training_flops += static_cast<double>(plan.rounds * plan.kept_per_round) * flops.vae_encode;
+  // Scorers compute in fp32.
+  plan.gpu_hours = (plan.sampling_flops / Rate(spec.sampling().precision(), plan.gpu) +
+                    plan.scoring_flops / Rate(v1::PRECISION_FP32, plan.gpu) +
+                    plan.training_flops / Rate(spec.train().precision(), plan.gpu)) /
+                   3600;
+  return plan;
+}
+
 }  // namespace
 
-absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, uint64_t train_prompts,
-                                uint64_t evaluation_prompts) {
+absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& prompts, const GpuRate& gpu) {
   RSIDIFF_ASSIGN_OR_RETURN(const Geometry geometry, ReadGeometry(spec.model().path()));
   const v1::SamplingSpec& sampling = spec.sampling();
   RunPlan plan;
+  plan.gpu = gpu;
   plan.rounds = spec.rounds();
   plan.width = sampling.width() != 0 ? sampling.width() : geometry.sample_size * geometry.scale_factor;
   plan.height = sampling.height() != 0 ? sampling.height() : geometry.sample_size * geometry.scale_factor;
   if (plan.rounds > 0) {
     const uint32_t wanted = spec.prompts().per_round();
-    plan.prompts_per_round = wanted == 0 ? train_prompts : std::min<uint64_t>(wanted, train_prompts);
+    plan.prompts_per_round = wanted == 0 ? prompts.train : std::min<uint64_t>(wanted, prompts.train);
   }
   plan.samples_per_round = plan.prompts_per_round * sampling.samples_per_prompt();
   const bool keep_all = spec.selection().method() == v1::SELECTION_METHOD_ALL;
   plan.kept_per_round = keep_all ? plan.samples_per_round : plan.prompts_per_round * spec.selection().keep();
   const uint32_t limit = spec.prompts().evaluation_limit();
-  const uint64_t evaluated = limit == 0 ? evaluation_prompts : std::min<uint64_t>(limit, evaluation_prompts);
+  const uint64_t evaluated = limit == 0 ? prompts.evaluation : std::min<uint64_t>(limit, prompts.evaluation);
   plan.evaluation_samples = evaluated * spec.evaluation().samples_per_prompt();
   plan.sampling_tasks_per_round = CeilDivide(plan.samples_per_round, sampling.chunk());
   plan.evaluation_tasks = CeilDivide(plan.evaluation_samples, sampling.chunk());
   plan.train_steps = uint64_t{plan.rounds} * spec.train().steps();
-  const uint64_t training_samples = plan.rounds * plan.samples_per_round;
-  const uint64_t evaluation_samples = (uint64_t{plan.rounds} + 1) * plan.evaluation_samples;
+  const Drawn drawn = SamplesDrawn(plan);
   plan.unet_calls =
-      UnetCalls(training_samples, sampling.steps(), sampling.guidance_scale()) +
-      UnetCalls(evaluation_samples, spec.evaluation().steps(), spec.evaluation().guidance_scale());
-  const uint64_t samples = training_samples + evaluation_samples;
+      UnetCalls(drawn.training, sampling.steps(), sampling.guidance_scale()) +
+      UnetCalls(drawn.evaluation, spec.evaluation().steps(), spec.evaluation().guidance_scale());
+  const uint64_t samples = drawn.training + drawn.evaluation;
   const uint64_t pixels = uint64_t{plan.width} * plan.height;
   plan.picture_bytes = samples * pixels * 3;
   plan.latent_bytes =
       samples * pixels / (geometry.scale_factor * geometry.scale_factor) * kLatentChannels * kLatentBytes;
   plan.checkpoint_bytes = CheckpointBytes(spec);
-  return plan;
+  return WithEstimate(spec, drawn, std::move(plan));
 }
 
+namespace {
+
+std::string PetaFlop(double flops) {
+  return absl::StrFormat("%.4g PFLOP", flops * 1e-15);
+}
+
+std::string WorkText(const RunPlan& plan) {
+  std::string text = absl::StrFormat(
+      "work          %s sampling, %s scoring, %s training\n"
+      "GPU hours     about %.3g on one GPU of %.4g TFLOP/s in bf16 and fp16, %.4g in fp32, at %.3g %% of "
+      "these\n",
+      PetaFlop(plan.sampling_flops), PetaFlop(plan.scoring_flops), PetaFlop(plan.training_flops),
+      plan.gpu_hours, plan.gpu.half_tflops, plan.gpu.single_tflops, 100 * plan.gpu.utilization);
+  if (!plan.not_counted.empty()) {
+    absl::StrAppend(&text, "not counted   scorers without a CLIP configuration: ",
+                    absl::StrJoin(plan.not_counted, ", "), "\n");
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string PlanText(const RunPlan& plan) {
-  return absl::StrCat(
-      "rounds        ", plan.rounds, " after the base model\n", "a round       ", plan.prompts_per_round,
-      " prompts, ", plan.samples_per_round, " samples in ", plan.sampling_tasks_per_round, " tasks, at most ",
-      plan.kept_per_round, " kept\n", "an evaluation ", plan.evaluation_samples, " samples in ",
-      plan.evaluation_tasks, " tasks; ", plan.rounds + 1, " evaluations\n", "training      ",
-      plan.train_steps, " optimizer steps in all\n", "pictures      ", plan.width, " x ", plan.height,
-      " pixels; ", plan.unet_calls, " UNet passes in all\n", "disk          at most ",
-      BytesText(static_cast<double>(plan.picture_bytes)), " pictures, ",
-      BytesText(static_cast<double>(plan.latent_bytes)), " latents, ",
-      BytesText(static_cast<double>(plan.checkpoint_bytes)), " checkpoints and training states\n");
+  return absl::StrCat("rounds        ", plan.rounds, " after the base model\n", "a round       ",
+                      plan.prompts_per_round, " prompts, ", plan.samples_per_round, " samples in ",
+                      plan.sampling_tasks_per_round, " tasks, at most ", plan.kept_per_round, " kept\n",
+                      "an evaluation ", plan.evaluation_samples, " samples in ", plan.evaluation_tasks,
+                      " tasks; ", plan.rounds + 1, " evaluations\n", "training      ", plan.train_steps,
+                      " optimizer steps in all\n", "pictures      ", plan.width, " x ", plan.height,
+                      " pixels; ", plan.unet_calls, " UNet passes in all\n", "disk          at most ",
+                      BytesText(static_cast<double>(plan.picture_bytes)), " pictures, ",
+                      BytesText(static_cast<double>(plan.latent_bytes)), " latents, ",
+                      BytesText(static_cast<double>(plan.checkpoint_bytes)),
+                      " checkpoints and training states\n", WorkText(plan));
 }
 
 std::string PlanJson(const RunPlan& plan) {
@@ -145,7 +237,15 @@ std::string PlanJson(const RunPlan& plan) {
                                        {"unet_calls", plan.unet_calls},
                                        {"picture_bytes", plan.picture_bytes},
                                        {"latent_bytes", plan.latent_bytes},
-                                       {"checkpoint_bytes", plan.checkpoint_bytes}};
+                                       {"checkpoint_bytes", plan.checkpoint_bytes},
+                                       {"sampling_flops", plan.sampling_flops},
+                                       {"scoring_flops", plan.scoring_flops},
+                                       {"training_flops", plan.training_flops},
+                                       {"scorers_not_counted", plan.not_counted},
+                                       {"gpu_half_tflops", plan.gpu.half_tflops},
+                                       {"gpu_single_tflops", plan.gpu.single_tflops},
+                                       {"gpu_utilization", plan.gpu.utilization},
+                                       {"gpu_hours", plan.gpu_hours}};
   return json.dump(1);
 }
 

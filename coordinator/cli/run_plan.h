@@ -2,11 +2,21 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "rsidiff/v1/run.pb.h"
 
 namespace rsidiff::coordinator {
+
+/// A GPU as an estimate sees it: peak rates in TFLOP/s, and the share of them that the work is taken to
+/// reach. The default is NVIDIA's data sheet of the H100 SXM (dense; fp32 without tensor cores) and what
+/// public benchmarks of Stable Diffusion reach of their GPU's peak.
+struct GpuRate {
+  double half_tflops = 989;   // bf16 and fp16
+  double single_tflops = 67;  // fp32
+  double utilization = 0.3;
+};
 
 /// What a run is going to do, counted before it is submitted.
 struct RunPlan {
@@ -25,11 +35,24 @@ struct RunPlan {
   uint64_t picture_bytes = 0;
   uint64_t latent_bytes = 0;
   uint64_t checkpoint_bytes = 0;
+  // Floating point operations of the whole run (model_flops.h).
+  double sampling_flops = 0;  // text encoder, UNet, VAE decoder
+  double scoring_flops = 0;
+  double training_flops = 0;
+  std::vector<std::string> not_counted;  // scorers whose work is not in scoring_flops
+  GpuRate gpu;
+  double gpu_hours = 0;
 };
 
-/// Counts from a complete spec, the number of prompts and the model folder's configuration.
-/// INVALID_ARGUMENT names the configuration file that does not make sense.
-absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, uint64_t train_prompts, uint64_t evaluation_prompts);
+/// How many prompts a run has.
+struct PromptCounts {
+  uint64_t train = 0;
+  uint64_t evaluation = 0;
+};
+
+/// Counts from a complete spec, the numbers of prompts and the model folders' configurations, and estimates
+/// the time on such a GPU. INVALID_ARGUMENT names the configuration file that does not make sense.
+absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& prompts, const GpuRate& gpu);
 
 /// The plan as lines of text.
 std::string PlanText(const RunPlan& plan);

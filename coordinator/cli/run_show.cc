@@ -23,6 +23,16 @@ std::string FilterLine(const v1::RunInputs& inputs) {
                       rejected.specificity(), " by specificity, ", rejected.diversity(), " by diversity\n");
 }
 
+std::string EmbeddingFilterLine(const v1::RunRecord& run) {
+  const v1::PromptFilterSpec& filter = run.spec().prompts().filter();
+  const bool wanted = filter.embedding_distance() > 0 || filter.embedding_specificity() > 0;
+  if (!filter.enabled() || !wanted || run.spec().rounds() == 0) return "";
+  if (!run.has_embedding_filter()) return "embeddings not yet compared\n";
+  const v1::EmbeddingFilterSummary& found = run.embedding_filter();
+  return absl::StrCat("embeddings rejected ", found.specificity(), " of ", found.judged(),
+                      " training prompts by specificity, ", found.diversity(), " by diversity\n");
+}
+
 void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
   const v1::RunRecord& run = status.run();
   std::ostream& out = context.out();
@@ -31,7 +41,7 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
       << "rounds     " << run.newest_round() << " of " << run.spec().rounds() << "\n"
       << "prompts    " << run.train_prompt_count() << " training, " << run.evaluation_prompt_count()
       << " evaluation\n"
-      << FilterLine(run.inputs()) << "submitted  " << TimeText(run.submitted_us()) << " UTC\n";
+      << FilterLine(run.inputs()) << EmbeddingFilterLine(run) << "submitted  " << TimeText(run.submitted_us()) << " UTC\n";
   if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
   if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";

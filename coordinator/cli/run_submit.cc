@@ -29,6 +29,7 @@ struct Options {
   bool dry_run = false;
   std::vector<std::string> overrides;
   std::string request_id;
+  GpuRate gpu;
 };
 
 // More would not fit one message.
@@ -75,10 +76,10 @@ absl::Status FilterTraining(const v1::PromptFilterSpec& spec, Prompts& prompts, 
   context.Note(absl::StrCat("the filter keeps ", counts.kept, " of ", outcome.prompts.size(),
                             " training prompts; it rejects ", counts.unclear, " by clarity, ", counts.vague,
                             " by specificity, ", counts.duplicate, " by diversity"));
+  // In this order workers go on by embeddings; and the run does not depend on the order in the files.
   prompts.train.prompts.clear();
-  for (size_t i = 0; i < outcome.judged.size(); ++i) {
-    if (outcome.judged[i].verdict == Verdict::kKept)
-      prompts.train.prompts.push_back(std::move(outcome.prompts[i]));
+  for (const uint32_t i : KeptInOrder(outcome.prompts, outcome.judged)) {
+    prompts.train.prompts.push_back(std::move(outcome.prompts[i]));
   }
   return absl::OkStatus();
 }
@@ -168,8 +169,8 @@ absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context)
     context.Note(absl::StrCat("warning: ", FormatDiagnostics(file.path, {warning})));
   }
   RSIDIFF_ASSIGN_OR_RETURN(Prompts prompts, ReadPrompts(file.spec, context));
-  RSIDIFF_ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(file.spec, prompts.train.prompts.size(),
-                                                       prompts.evaluation.prompts.size()));
+  const PromptCounts counts = {prompts.train.prompts.size(), prompts.evaluation.prompts.size()};
+  RSIDIFF_ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(file.spec, counts, options.gpu));
   if (options.dry_run) {
     PrintDryRun(file.spec, plan, context);
     return ExitCode::kOk;
@@ -200,6 +201,18 @@ void AddRunSubmit(CLI::App& parent, CommandSet& commands) {
   app->add_flag("--watch", options->watch, "Follow the run until it ends");
   app->add_flag("--dry-run", options->dry_run,
                 "Submit nothing; print the run file with every default filled in and what it would do");
+  app->add_option(
+         "--gpu-tflops", options->gpu.half_tflops,
+         "With --dry-run: peak of the GPU in bf16 and fp16, for the estimate (default 989, an H100 SXM)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("TFLOPS");
+  app->add_option("--gpu-fp32-tflops", options->gpu.single_tflops, "The same in fp32 (default 67)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("TFLOPS");
+  app->add_option("--gpu-utilization", options->gpu.utilization,
+                  "Share of the peak that is reached (default 0.3)")
+      ->check(CLI::Range(0.001, 1.0))
+      ->type_name("SHARE");
   app->add_option("--set", options->overrides, "Replace a value of the run file; may be given again")
       ->allow_extra_args(false)
       ->type_name("KEY.KEY=VALUE");

@@ -1,7 +1,6 @@
 #include "coordinator/prompt/filter.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -39,25 +38,9 @@ void JudgeAlone(const Pool& pool, const FilterThresholds& thresholds, std::vecto
   }
 }
 
-// Kept prompts, those first that stay when others are like them.
-std::vector<uint32_t> ByPreference(const std::vector<std::string>& prompts,
-                                   const std::vector<JudgedPrompt>& judged) {
-  std::vector<uint32_t> order;
-  for (uint32_t i = 0; i < judged.size(); ++i) {
-    if (judged[i].verdict == Verdict::kKept) order.push_back(i);
-  }
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    if (judged[a].clarity != judged[b].clarity) return judged[a].clarity > judged[b].clarity;
-    if (prompts[a].size() != prompts[b].size()) return prompts[a].size() < prompts[b].size();
-    if (prompts[a] != prompts[b]) return prompts[a] < prompts[b];
-    return a < b;
-  });
-  return order;
-}
-
 void JudgeDiversity(const std::vector<std::string>& prompts, const Pool& pool,
                     const FilterThresholds& thresholds, std::vector<JudgedPrompt>& judged) {
-  const std::vector<uint32_t> order = ByPreference(prompts, judged);
+  const std::vector<uint32_t> order = KeptInOrder(prompts, judged);
   std::vector<Content> contents(prompts.size());
   for (const uint32_t i : order) contents[i] = ContentOf(pool, i);
   const std::vector<Nearest> nearest = FindNearDuplicates(contents, order, 1 - thresholds.diversity);
@@ -92,6 +75,21 @@ absl::string_view VerdictName(Verdict verdict) {
 
 absl::string_view KindOf(absl::string_view reason) {
   return reason.substr(0, reason.find(':'));
+}
+
+std::vector<uint32_t> KeptInOrder(const std::vector<std::string>& prompts,
+                                  const std::vector<JudgedPrompt>& judged) {
+  std::vector<uint32_t> order;
+  for (uint32_t i = 0; i < judged.size(); ++i) {
+    if (judged[i].verdict == Verdict::kKept) order.push_back(i);
+  }
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    if (judged[a].clarity != judged[b].clarity) return judged[a].clarity > judged[b].clarity;
+    if (prompts[a].size() != prompts[b].size()) return prompts[a].size() < prompts[b].size();
+    if (prompts[a] != prompts[b]) return prompts[a] < prompts[b];
+    return a < b;
+  });
+  return order;
 }
 
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,

@@ -33,10 +33,12 @@ std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint3
   return prompts;
 }
 
-std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, uint32_t pool, uint32_t round) {
+std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool,
+                                           uint32_t round) {
   uint32_t per_prompt = AtLeastOne(spec.sampling().samples_per_prompt());
   std::vector<PlannedSample> samples;
-  for (uint32_t prompt : RoundPrompts(spec, pool, round)) {
+  for (uint32_t position : RoundPrompts(spec, static_cast<uint32_t>(pool.size()), round)) {
+    const uint32_t prompt = pool[position];
     for (uint32_t k = 0; k < per_prompt; ++k) {
       uint32_t index = static_cast<uint32_t>(samples.size());
       samples.push_back({index, prompt, k, SampleSeed(spec.seed(), round, prompt, k)});

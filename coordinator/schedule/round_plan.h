@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "rsidiff/v1/run.pb.h"
 
 namespace rsidiff::coordinator {
@@ -25,12 +26,14 @@ struct Chunk {
 /// Hash64("prompt-order", {seed, i}) mod (i + 1). Ours.
 std::vector<uint32_t> PromptOrder(uint64_t seed, uint32_t pool);
 
-/// Prompt ids of training round `round` >= 1: a window of prompts.per_round (0: the whole pool) over
-/// PromptOrder that slides by its own length each round and wraps around.
+/// Positions in the pool of the prompts of training round `round` >= 1: a window of prompts.per_round (0: the
+/// whole pool) over PromptOrder that slides by its own length each round and wraps around.
 std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint32_t round);
 
-/// Samples of training round `round` >= 1 in index order, with their noise seeds.
-std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, uint32_t pool, uint32_t round);
+/// Samples of training round `round` >= 1 in index order, with their noise seeds. `pool` are the ids of the
+/// prompts to draw from: those that the filter keeps.
+std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool,
+                                           uint32_t round);
 
 /// Samples of an evaluation over the first prompts.evaluation_limit (0: all) of `pool` held-out prompts.
 /// The same in every round, so that rounds can be compared.

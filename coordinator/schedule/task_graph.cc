@@ -30,6 +30,10 @@ const char* KindName(v1::TaskKind kind) {
       return "train";
     case v1::TASK_KIND_MEASURE:
       return "measure";
+    case v1::TASK_KIND_EMBED:
+      return "embed";
+    case v1::TASK_KIND_FILTER:
+      return "filter";
     default:
       return "unknown";
   }
@@ -37,13 +41,25 @@ const char* KindName(v1::TaskKind kind) {
 
 }  // namespace
 
+bool NeedsEmbeddings(const v1::RunSpec& spec) {
+  const v1::PromptFilterSpec& filter = spec.prompts().filter();
+  return filter.enabled() && (filter.embedding_distance() > 0 || filter.embedding_specificity() > 0);
+}
+
 bool NeedsReference(const v1::RunSpec& spec) {
   return spec.weights().method() == v1::WEIGHT_METHOD_GAUSSIAN ||
          spec.weights().method() == v1::WEIGHT_METHOD_UNSPECIFIED;
 }
 
+v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round) {
+  if (round == 0) return v1::ROUND_PHASE_EVALUATE;
+  return round == 1 && NeedsEmbeddings(spec) ? v1::ROUND_PHASE_FILTER : v1::ROUND_PHASE_SAMPLE;
+}
+
 v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase phase) {
   switch (phase) {
+    case v1::ROUND_PHASE_FILTER:
+      return v1::ROUND_PHASE_SAMPLE;
     case v1::ROUND_PHASE_SAMPLE:
       return NeedsReference(spec) && round == 1 ? v1::ROUND_PHASE_REFERENCE : v1::ROUND_PHASE_SELECT;
     case v1::ROUND_PHASE_REFERENCE:
@@ -62,7 +78,7 @@ v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase
 }
 
 int PhaseOrder(v1::RoundPhase phase) {
-  static constexpr v1::RoundPhase kOrder[] = {v1::ROUND_PHASE_UNSPECIFIED, v1::ROUND_PHASE_SAMPLE,
+  static constexpr v1::RoundPhase kOrder[] = {v1::ROUND_PHASE_UNSPECIFIED, v1::ROUND_PHASE_FILTER, v1::ROUND_PHASE_SAMPLE,
                                               v1::ROUND_PHASE_REFERENCE,   v1::ROUND_PHASE_SELECT,
                                               v1::ROUND_PHASE_WEIGHT,      v1::ROUND_PHASE_TRAIN,
                                               v1::ROUND_PHASE_EVALUATE,    v1::ROUND_PHASE_DONE,

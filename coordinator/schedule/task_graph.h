@@ -9,6 +9,7 @@ namespace rsidiff::coordinator {
 
 /// A round's tasks:
 ///
+///   (round 1, embedding filter: EMBED[i] --all--> FILTER ->)
 ///   GENERATE[i] -> SCORE[i] --all--> (round 1, gaussian: FIT_REFERENCE) -> selection (by the core)
 ///     -> (gaussian: WEIGHT[j]) -> weights (by the core) -> TRAIN -> checkpoint
 ///     -> evaluation GENERATE[i] -> SCORE[i] --all--> MEASURE     beside GENERATE of the next round
@@ -18,8 +19,17 @@ namespace rsidiff::coordinator {
 /// Samples that one WEIGHT task takes.
 inline constexpr uint32_t kWeightBlock = 4096;
 
+/// Prompts that one EMBED task takes.
+inline constexpr uint32_t kEmbedBlock = 1024;
+
+/// True when the run file asks for a look at the embeddings of the training prompts.
+bool NeedsEmbeddings(const v1::RunSpec& spec);
+
 /// True when the run's weights need the distance to the base model's samples.
 bool NeedsReference(const v1::RunSpec& spec);
+
+/// The phase that a round begins with.
+v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round);
 
 /// The phase that follows `phase` of `round` once all its work is done. DONE follows itself.
 v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase phase);

@@ -146,12 +146,13 @@ Families PromptFamilies(const std::vector<const v1::RunStatus*>& runs) {
                          "Training prompts that the filter rejected, by score", MetricType::Gauge);
   for (const v1::RunStatus* run : runs) {
     const std::string id = absl::StrCat(run->run().id());
-    kept.Add({{"run", id}}, run->run().train_prompt_count());
+    const v1::EmbeddingFilterSummary& embedded = run->run().embedding_filter();
+    kept.Add({{"run", id}}, run->run().train_prompt_count() - embedded.specificity() - embedded.diversity());
     const v1::RunInputs& inputs = run->run().inputs();
     if (!inputs.has_filtered()) continue;
     rejected.Add({{"run", id}, {"score", "clarity"}}, inputs.filtered().clarity());
-    rejected.Add({{"run", id}, {"score", "specificity"}}, inputs.filtered().specificity());
-    rejected.Add({{"run", id}, {"score", "diversity"}}, inputs.filtered().diversity());
+    rejected.Add({{"run", id}, {"score", "specificity"}}, inputs.filtered().specificity() + embedded.specificity());
+    rejected.Add({{"run", id}, {"score", "diversity"}}, inputs.filtered().diversity() + embedded.diversity());
   }
   return {kept.Build(), rejected.Build()};
 }

@@ -69,6 +69,7 @@ CheckReport DatabaseCheck::Run(const std::vector<Row>& rows) {
   for (const auto& [id, run] : runs_) {
     CheckRun(run);
     CheckPrompts(run);
+    CheckRejected(run);
   }
   for (const auto& [name, round] : rounds_) {
     auto run = runs_.find(name.first);
@@ -208,7 +209,11 @@ void DatabaseCheck::ReadPrompt(const Row& row) {
     return Fault(row.table, row.key, absl::StrCat("key has an unknown list: ", static_cast<int>(list)));
   }
   v1::PromptRecord prompt;
-  if (Parse(row, prompt)) prompts_[{run_id, list}].insert(index);
+  if (!Parse(row, prompt)) return;
+  prompts_[{run_id, list}].insert(index);
+  if (!prompt.rejected()) return;
+  if (list != PromptList::kTrain) return Fault(row.table, row.key, "an evaluation prompt is rejected");
+  rejected_[run_id].insert(index);
 }
 
 void DatabaseCheck::ReadWorker(const Row& row) {
@@ -325,6 +330,18 @@ void DatabaseCheck::CheckPrompts(const v1::RunRecord& run) {
   }
 }
 
+void DatabaseCheck::CheckRejected(const v1::RunRecord& run) {
+  const v1::EmbeddingFilterSummary& filter = run.embedding_filter();
+  const size_t rejected = rejected_[run.id()].size();
+  if (rejected != size_t{filter.specificity()} + filter.diversity()) {
+    Fault(Table::kRuns, RunKey(run.id()),
+          absl::StrCat(RunText(run.id()), " counts ", filter.specificity(), " and ", filter.diversity(),
+                       " prompts rejected by their embeddings, and ", rejected, " are marked so"));
+  }
+  Use(filter.rejected_prompts(), {ArtifactUse::Kind::kFile, Table::kRuns, RunKey(run.id()),
+                                  absl::StrCat("rejected prompts of ", RunText(run.id()))});
+}
+
 void DatabaseCheck::CheckRound(const v1::RunRecord& run, const v1::RoundRecord& round) {
   auto fault = [&](auto... what) {
     Fault(Table::kRounds, RoundKey(run.id(), round.round()),
@@ -369,6 +386,7 @@ void DatabaseCheck::CheckArtifactsOf(const v1::RoundRecord& round) {
   };
   file(round.checkpoint(), "checkpoint");
   for (const std::string& digest : round.manifest_parts()) file(digest, "training manifest");
+  for (const std::string& digest : round.prompt_embeddings()) file(digest, "prompt embeddings");
   for (const std::string& digest : round.evaluation_features()) file(digest, "evaluation features");
 }
 

@@ -43,6 +43,7 @@ class DatabaseCheck {
   void CheckMeta(bool any_rows);
   void CheckRun(const v1::RunRecord& run);
   void CheckPrompts(const v1::RunRecord& run);
+  void CheckRejected(const v1::RunRecord& run);
   void CheckRound(const v1::RunRecord& run, const v1::RoundRecord& round);
   void CheckArtifactsOf(const v1::RoundRecord& round);
   void CheckGenerations();
@@ -86,6 +87,7 @@ class DatabaseCheck {
   std::map<TaskId, v1::TaskRecord> tasks_;
   std::map<std::tuple<uint64_t, uint32_t, v1::Purpose>, SampleSet> samples_;
   std::map<std::pair<uint64_t, PromptList>, std::set<uint32_t>> prompts_;
+  std::map<uint64_t, std::set<uint32_t>> rejected_;  // training prompts, by run
   std::map<std::string, v1::WorkerRecord> workers_;
   std::map<RoundName, std::vector<v1::GenerationRecord>> generations_;
   std::map<std::string, v1::RequestRecord> requests_;

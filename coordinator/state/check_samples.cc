@@ -49,7 +49,12 @@ std::optional<std::vector<PlannedSample>> DatabaseCheck::Plan(const v1::RunRecor
       evaluation ? run.spec().evaluation().samples_per_prompt() : run.spec().sampling().samples_per_prompt();
   if (pool > kMaxPlanned || pool * std::max<uint64_t>(per_prompt, 1) > kMaxPlanned) return std::nullopt;
   if (evaluation) return EvaluationSamples(run.spec(), static_cast<uint32_t>(pool));
-  return TrainingSamples(run.spec(), static_cast<uint32_t>(pool), round.round());
+  std::vector<uint32_t> kept;
+  auto rejected = rejected_.find(run.id());
+  for (uint32_t prompt = 0; prompt < pool; ++prompt) {
+    if (rejected == rejected_.end() || rejected->second.count(prompt) == 0) kept.push_back(prompt);
+  }
+  return TrainingSamples(run.spec(), kept, round.round());
 }
 
 void DatabaseCheck::CheckSamples(const v1::RunRecord& run, const v1::RoundRecord& round,

@@ -23,6 +23,9 @@ v1::RoundPhase PhaseOf(const TaskId& id) {
       return evaluation ? v1::ROUND_PHASE_UNSPECIFIED : v1::ROUND_PHASE_WEIGHT;
     case v1::TASK_KIND_TRAIN:
       return evaluation ? v1::ROUND_PHASE_UNSPECIFIED : v1::ROUND_PHASE_TRAIN;
+    case v1::TASK_KIND_EMBED:
+    case v1::TASK_KIND_FILTER:
+      return evaluation ? v1::ROUND_PHASE_UNSPECIFIED : v1::ROUND_PHASE_FILTER;
     case v1::TASK_KIND_MEASURE:
       return evaluation ? v1::ROUND_PHASE_EVALUATE : v1::ROUND_PHASE_UNSPECIFIED;
     default:
@@ -31,7 +34,7 @@ v1::RoundPhase PhaseOf(const TaskId& id) {
 }
 
 bool Live(v1::RoundPhase phase) {
-  return PhaseOrder(phase) >= PhaseOrder(v1::ROUND_PHASE_SAMPLE) &&
+  return PhaseOrder(phase) >= PhaseOrder(v1::ROUND_PHASE_FILTER) &&
          PhaseOrder(phase) <= PhaseOrder(v1::ROUND_PHASE_EVALUATE);
 }
 
@@ -161,6 +164,12 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
   };
   auto tasks_of = [&](v1::RoundPhase phase) {
     switch (phase) {
+      case v1::ROUND_PHASE_FILTER:
+        expect(v1::TASK_KIND_EMBED, v1::PURPOSE_TRAINING, ChunkCount(run.train_prompt_count(), kEmbedBlock));
+        if (round.phase() != v1::ROUND_PHASE_FILTER) {
+          expect(v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING, 1);
+        }
+        return;
       case v1::ROUND_PHASE_SAMPLE:
         return chunks(v1::PURPOSE_TRAINING);
       case v1::ROUND_PHASE_REFERENCE:
@@ -178,7 +187,7 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
         return;
     }
   };
-  v1::RoundPhase phase = round.round() == 0 ? v1::ROUND_PHASE_EVALUATE : v1::ROUND_PHASE_SAMPLE;
+  v1::RoundPhase phase = FirstPhase(run.spec(), round.round());
   tasks_of(phase);
   while (phase != round.phase() && phase != v1::ROUND_PHASE_DONE) {
     phase = NextPhase(run.spec(), round.round(), phase);

@@ -96,6 +96,12 @@ absl::Status Core::Impl::FinishTask(Task& task, const v1::CompleteRequest& reque
     case v1::TaskResult::kTrain:
       ApplyTrain(run, round, task, result.train());
       break;
+    case v1::TaskResult::kEmbed:
+      ApplyEmbed(run, round, id, result.embed());
+      break;
+    case v1::TaskResult::kFilter:
+      ApplyFilter(run, round, result.filter());
+      break;
     case v1::TaskResult::kMeasure:
       ApplyMeasure(round, result.measure());
       break;

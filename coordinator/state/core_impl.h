@@ -24,8 +24,8 @@
 namespace rsidiff::coordinator {
 
 /// The core's state. Every change to a stored record is followed by its Put in the same step. One file a
-/// topic: core.cc (steps, rows, requests), workers.cc, leases.cc, completions.cc, rounds.cc, reduce.cc,
-/// training.cc, runs.cc, queries.cc, recovery.cc.
+/// topic: core.cc (steps, rows, requests), workers.cc, leases.cc, completions.cc, rounds.cc,
+/// prompt_filter.cc, reduce.cc, training.cc, runs.cc, queries.cc, recovery.cc.
 class Core::Impl {
  public:
   explicit Impl(CoreOptions options) : options_(std::move(options)) {}
@@ -144,6 +144,12 @@ class Core::Impl {
   void ForgetTasks(Round& round);
   void JudgeRun(Run& run);
 
+  // --- prompt_filter.cc: the look at the training prompts' embeddings
+  /// True when the prompts are filtered and some are left.
+  bool AdvanceFilter(Run& run, Round& round);
+  void ApplyEmbed(Run& run, Round& round, const TaskId& task, const v1::EmbedResult& result);
+  void ApplyFilter(Run& run, Round& round, const v1::FilterResult& result);
+
   // --- reduce.cc: selection and weights, a slice at each tick
   /// True when the round stands before its selection or its weights, and nothing else is to be waited for.
   bool Reducible(const Run& run, const Round& round) const;
@@ -182,6 +188,7 @@ class Core::Impl {
   /// True if what a fork of the rounds up to `last` copies is in memory.
   bool HasForkedRows(const Run& parent, uint32_t last) const;
   Run& AddFork(const v1::ForkRunRequest& request, uint32_t rounds);
+  void PutPrompt(const Run& run, PromptList list, uint32_t index);
   void EndRun(Run& run, v1::RunState state, const std::string& reason);
   void StartCompeting(Run& run);
 

@@ -132,6 +132,7 @@ struct Run {
   v1::RunRecord record;
   // Empty once the run has ended.
   std::vector<std::string> train_prompts;
+  std::vector<bool> rejected;  // of train_prompts: no round draws samples of it
   std::vector<std::string> evaluation_prompts;
   std::map<uint32_t, Round> rounds;
   double best_score = 0;
@@ -140,8 +141,19 @@ struct Run {
   std::string last_error;
 
   uint64_t id() const { return record.id(); }
+  /// Ids of the training prompts that rounds draw from.
+  std::vector<uint32_t> Pool() const {
+    std::vector<uint32_t> pool;
+    for (uint32_t i = 0; i < rejected.size(); ++i) {
+      if (!rejected[i]) pool.push_back(i);
+    }
+    return pool;
+  }
   bool ended() const { return HasEnded(record); }
 };
+
+/// A prompt's row.
+v1::PromptRecord PromptRow(const Run& run, PromptList list, uint32_t index);
 
 /// A worker:
 ///

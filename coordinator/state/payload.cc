@@ -47,6 +47,23 @@ std::vector<std::string> FeaturesFiles(const Run& run, const Round& round) {
   return files;
 }
 
+v1::EmbedWork Embed(const Run& run, const TaskId& task) {
+  v1::EmbedWork work;
+  const Chunk block = ChunkAt(run.record.train_prompt_count(), kEmbedBlock, task.index);
+  for (uint32_t i = block.begin; i < block.end; ++i) work.add_prompts(run.train_prompts.at(i));
+  return work;
+}
+
+v1::FilterWork Filter(const Run& run, const TaskId& task) {
+  const v1::PromptFilterSpec& filter = run.record.spec().prompts().filter();
+  v1::FilterWork work;
+  *work.mutable_embeddings() = run.rounds.at(task.round).record.prompt_embeddings();
+  work.set_distance(filter.embedding_distance());
+  work.set_specificity(filter.embedding_specificity());
+  work.set_prompts(run.record.train_prompt_count());
+  return work;
+}
+
 v1::MeasureWork Measure(const Run& run, const TaskId& task) {
   v1::MeasureWork work;
   *work.mutable_features() = run.rounds.at(task.round).record.evaluation_features();
@@ -129,6 +146,12 @@ v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
     case v1::TASK_KIND_TRAIN:
       *payload.mutable_train()->mutable_manifest_parts() = run.rounds.at(task.round).record.manifest_parts();
       payload.mutable_train()->set_seed(TrainSeed(run.record.spec(), task.round));
+      break;
+    case v1::TASK_KIND_EMBED:
+      *payload.mutable_embed() = Embed(run, task);
+      break;
+    case v1::TASK_KIND_FILTER:
+      *payload.mutable_filter() = Filter(run, task);
       break;
     case v1::TASK_KIND_MEASURE:
       *payload.mutable_measure() = Measure(run, task);

@@ -192,6 +192,7 @@ absl::Status Core::Impl::LoadPrompt(const Row& row) {
   }
   if (index != prompts.size()) return BadRow(row, absl::StrCat("prompt ", prompts.size(), " is missing"));
   prompts.push_back(prompt.text());
+  if (train) run->second.rejected.push_back(prompt.rejected());
   return absl::OkStatus();
 }
 
@@ -211,6 +212,7 @@ absl::Status Core::Impl::RecallInputs(Run& run, const std::vector<Row>& rows) {
 
 void Core::Impl::ForgetInputs(Run& run) {
   std::vector<std::string>().swap(run.train_prompts);
+  std::vector<bool>().swap(run.rejected);
   std::vector<std::string>().swap(run.evaluation_prompts);
   for (auto& [number, round] : run.rounds) {
     for (auto& [purpose, samples] : round.samples) discarded_.push_back(std::move(samples));
@@ -271,6 +273,14 @@ void Core::Impl::RestoreLeases(Task& task) {
   PutTask(task);
 }
 
+v1::PromptRecord PromptRow(const Run& run, PromptList list, uint32_t index) {
+  const bool train = list == PromptList::kTrain;
+  v1::PromptRecord prompt;
+  prompt.set_text(train ? run.train_prompts.at(index) : run.evaluation_prompts.at(index));
+  prompt.set_rejected(train && run.rejected.at(index));
+  return prompt;
+}
+
 std::vector<Row> Core::Impl::Dump() const {
   std::vector<Row> rows;
   auto add = [&rows](Table table, std::string key, const google::protobuf::MessageLite& message) {
@@ -282,9 +292,7 @@ std::vector<Row> Core::Impl::Dump() const {
     for (auto list : {PromptList::kTrain, PromptList::kEvaluation}) {
       const auto& prompts = list == PromptList::kTrain ? run.train_prompts : run.evaluation_prompts;
       for (uint32_t i = 0; i < prompts.size(); ++i) {
-        v1::PromptRecord prompt;
-        prompt.set_text(prompts[i]);
-        add(Table::kPrompts, PromptKey(id, list, i), prompt);
+        add(Table::kPrompts, PromptKey(id, list, i), PromptRow(run, list, i));
       }
     }
     for (const auto& [number, round] : run.rounds) {

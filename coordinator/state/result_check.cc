@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
 #include "common/base/status_macros.h"
@@ -77,6 +78,26 @@ absl::Status Check(const v1::RunSpec& spec, const v1::TrainResult& result) {
   return Digest("checkpoint", result.checkpoint());
 }
 
+absl::Status Check(const v1::FilterWork& work, const v1::FilterResult& result) {
+  RSIDIFF_RETURN_IF_ERROR(Count("nearest prompts", result.nearest_size(), result.rejected_size()));
+  RSIDIFF_RETURN_IF_ERROR(Count("distances", result.distances_size(), result.rejected_size()));
+  absl::flat_hash_set<uint32_t> rejected;
+  for (int i = 0; i < result.rejected_size(); ++i) {
+    const uint32_t prompt = result.rejected(i);
+    const uint32_t nearest = result.nearest(i);
+    if (prompt >= work.prompts() || (i > 0 && prompt <= result.rejected(i - 1))) {
+      return absl::InvalidArgumentError(absl::StrCat("result's rejected prompts are out of order at ", prompt));
+    }
+    if (nearest > prompt || rejected.contains(nearest)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("result's prompt ", prompt, " is not near to a prompt kept before it: ", nearest));
+    }
+    RSIDIFF_RETURN_IF_ERROR(Finite(absl::StrCat("distance of prompt ", prompt), result.distances(i)));
+    rejected.insert(prompt);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Check(const v1::MeasureResult& result) {
   RSIDIFF_RETURN_IF_ERROR(Finite("diversity", result.diversity()));
   return Finite("Fréchet distance", result.frechet());
@@ -90,6 +111,8 @@ absl::Status CheckResult(const v1::TaskPayload& payload, const v1::TaskResult& r
   if (payload.has_fit_reference() && result.has_fit_reference()) return Check(result.fit_reference());
   if (payload.has_weight() && result.has_weight()) return Check(payload.weight(), result.weight());
   if (payload.has_train() && result.has_train()) return Check(payload.spec(), result.train());
+  if (payload.has_embed() && result.has_embed()) return Digest("embeddings", result.embed().embeddings());
+  if (payload.has_filter() && result.has_filter()) return Check(payload.filter(), result.filter());
   if (payload.has_measure() && result.has_measure()) return Check(result.measure());
   return absl::InvalidArgumentError(
       absl::StrCat("result is of another kind than the task: ", static_cast<int>(result.result_case()),

@@ -14,6 +14,8 @@ bool Ended(v1::RoundPhase phase) {
 
 std::string PhaseSentence(uint32_t round, v1::RoundPhase phase) {
   switch (phase) {
+    case v1::ROUND_PHASE_FILTER:
+      return absl::StrCat("round ", round, " filters the prompts by their embeddings");
     case v1::ROUND_PHASE_SAMPLE:
       return absl::StrCat("round ", round, " draws samples");
     case v1::ROUND_PHASE_REFERENCE:
@@ -42,15 +44,15 @@ void Core::Impl::PlanRound(Run& run, uint32_t number) {
     run.record.set_newest_round(number);
     PutRun(run);
   }
-  EnterPhase(run, round, number == 0 ? v1::ROUND_PHASE_EVALUATE : v1::ROUND_PHASE_SAMPLE);
+  EnterPhase(run, round, FirstPhase(run.record.spec(), number));
 }
 
 void Core::Impl::RestorePlan(Run& run, Round& round) {
   const v1::RunSpec& spec = run.record.spec();
   if (Ended(round.record.phase())) return;
-  if (round.record.round() > 0 && round.plan[v1::PURPOSE_TRAINING].empty()) {
-    round.plan[v1::PURPOSE_TRAINING] =
-        TrainingSamples(spec, run.record.train_prompt_count(), round.record.round());
+  const bool filtered = round.record.phase() != v1::ROUND_PHASE_FILTER;
+  if (round.record.round() > 0 && filtered && round.plan[v1::PURPOSE_TRAINING].empty()) {
+    round.plan[v1::PURPOSE_TRAINING] = TrainingSamples(spec, run.Pool(), round.record.round());
   }
   round.plan[v1::PURPOSE_EVALUATION] = EvaluationSamples(spec, run.record.evaluation_prompt_count());
 }
@@ -105,6 +107,9 @@ bool Core::Impl::AdvanceRound(Run& run, Round& round) {
   v1::RoundPhase phase = round.record.phase();
   v1::RoundPhase next = NextPhase(spec, round.record.round(), phase);
   switch (phase) {
+    case v1::ROUND_PHASE_FILTER:
+      if (!AdvanceFilter(run, round)) return false;
+      break;
     case v1::ROUND_PHASE_SAMPLE:
       if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_TRAINING)) return false;
       break;
@@ -134,6 +139,12 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
   Log(run.id(), number, "", PhaseSentence(number, phase));
   TaskId task{run.id(), number, v1::TASK_KIND_UNSPECIFIED, v1::PURPOSE_TRAINING, 0};
   switch (phase) {
+    case v1::ROUND_PHASE_FILTER:
+      task.kind = v1::TASK_KIND_EMBED;
+      for (; task.index < ChunkCount(run.record.train_prompt_count(), kEmbedBlock); ++task.index) {
+        AddTask(run, round, task);
+      }
+      break;
     case v1::ROUND_PHASE_SAMPLE:
       RestorePlan(run, round);
       AddSampleTasks(run, round, v1::PURPOSE_TRAINING);

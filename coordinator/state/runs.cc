@@ -71,15 +71,12 @@ void Core::Impl::StartCompeting(Run& run) {
 }
 
 void Core::Impl::StorePrompts(const Run& run) {
-  auto store = [this, &run](PromptList list, const std::vector<std::string>& prompts) {
-    for (uint32_t i = 0; i < prompts.size(); ++i) {
-      v1::PromptRecord prompt;
-      prompt.set_text(prompts[i]);
-      Put(Table::kPrompts, PromptKey(run.id(), list, i), prompt);
-    }
-  };
-  store(PromptList::kTrain, run.train_prompts);
-  store(PromptList::kEvaluation, run.evaluation_prompts);
+  for (uint32_t i = 0; i < run.train_prompts.size(); ++i) PutPrompt(run, PromptList::kTrain, i);
+  for (uint32_t i = 0; i < run.evaluation_prompts.size(); ++i) PutPrompt(run, PromptList::kEvaluation, i);
+}
+
+void Core::Impl::PutPrompt(const Run& run, PromptList list, uint32_t index) {
+  Put(Table::kPrompts, PromptKey(run.id(), list, index), PromptRow(run, list, index));
 }
 
 absl::StatusOr<Response> Core::Impl::Handle(const v1::SubmitRunRequest& request) {
@@ -101,6 +98,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::SubmitRunRequest& request)
   record.set_request_id(request.request_id());
   Run& run = AddRun(std::move(record));
   run.train_prompts.assign(request.inputs().train_prompts().begin(), request.inputs().train_prompts().end());
+  run.rejected.assign(run.train_prompts.size(), false);
   run.evaluation_prompts.assign(request.inputs().evaluation_prompts().begin(),
                                 request.inputs().evaluation_prompts().end());
   StorePrompts(run);
@@ -205,9 +203,12 @@ Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
   if (request.from_round() == 0) {
     record.clear_statistics();
     record.clear_reference();
+    record.clear_embedding_filter();
   }
   Run& run = AddRun(std::move(record));
   run.train_prompts = parent.train_prompts;
+  run.rejected = parent.rejected;
+  if (request.from_round() == 0) run.rejected.assign(run.train_prompts.size(), false);
   run.evaluation_prompts = parent.evaluation_prompts;
   StorePrompts(run);
   for (uint32_t number = 0; number <= request.from_round(); ++number) {

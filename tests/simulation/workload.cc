@@ -26,6 +26,8 @@ v1::SubmitRunRequest MakeRun(Workload workload, const std::string& request_id) {
       spec.set_seed(17);
       spec.mutable_sampling()->set_chunk(1);
       spec.mutable_train()->clear_replay();
+      spec.mutable_prompts()->mutable_filter()->set_enabled(true);
+      spec.mutable_prompts()->mutable_filter()->set_embedding_distance(0.1);
       spec.mutable_workers()->set_train_max(2);
       break;
   }

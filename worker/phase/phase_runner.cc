@@ -11,8 +11,10 @@
 #include "absl/memory/memory.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "worker/phase/embed.h"
 #include "worker/phase/generate.h"
 #include "worker/phase/measure.h"
+#include "worker/phase/prompt_cover.h"
 #include "worker/phase/reference.h"
 #include "worker/phase/score.h"
 #include "worker/phase/train.h"
@@ -71,6 +73,14 @@ absl::StatusOr<v1::TaskResult> PhaseRunner::Compute(const v1::Grant& grant, Task
     }
     case v1::TaskPayload::kWeight: {
       RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_weight(), Weigh(payload.weight(), context_.store));
+      break;
+    }
+    case v1::TaskPayload::kEmbed: {
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_embed(), Embed(payload, context_, control));
+      break;
+    }
+    case v1::TaskPayload::kFilter: {
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_filter(), CoverPrompts(payload.filter(), context_, control));
       break;
     }
     case v1::TaskPayload::kMeasure: {

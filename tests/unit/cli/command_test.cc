@@ -178,11 +178,15 @@ TEST_F(Commands, DryRunSubmitsNothing) {
   EXPECT_THAT(outcome.out,
               AllOf(HasSubstr("  ess_floor: 0.3\n"),
                     HasSubstr("#   a round       96 prompts, 384 samples in 24 tasks, at most 96 kept"),
-                    HasSubstr("64 x 64 pixels")));
+                    HasSubstr("64 x 64 pixels"), HasSubstr("GPU hours     about "),
+                    HasSubstr("989 TFLOP/s in bf16 and fp16, 67 in fp32, at 30 % of these")));
   const nlohmann::json json = Json(line.Run({"run", "submit", file, "--dry-run", "--json"}));
   EXPECT_EQ(json["plan"]["evaluation_samples"], 64);
   EXPECT_EQ(json["plan"]["unet_calls"], 2 * 12 * (3 * 384 + 4 * 64));
   EXPECT_EQ(json["spec"]["train"]["steps"], 40);
+  const nlohmann::json slower = Json(line.Run({"run", "submit", file, "--dry-run", "--json",
+                                               "--gpu-fp32-tflops", "33.5", "--gpu-utilization", "0.15"}));
+  EXPECT_NEAR(slower["plan"]["gpu_hours"].get<double>() / json["plan"]["gpu_hours"].get<double>(), 4, 1e-9);
 }
 
 // A copy of the run file where the model folders that it names have every file, empty but for what a plan
@@ -192,23 +196,37 @@ std::string WithModels(const std::string& name) {
   const std::filesystem::path root = testing::TempDir() + "/sd14";
   const std::filesystem::path models = root / "deploy/examples/models";
   std::map<std::string, std::string> files = {
-      {"unet/config.json", R"({"sample_size": 64})"},
-      {"vae/config.json", R"({"block_out_channels": [128, 256, 512, 512]})"}};
-  for (const char* file : {"model_index.json", "unet/diffusion_pytorch_model.safetensors",
-                           "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json",
-                           "text_encoder/model.safetensors", "tokenizer/vocab.json", "tokenizer/merges.txt",
-                           "scheduler/scheduler_config.json"}) {
+      {"unet/config.json", R"({"sample_size": 64, "cross_attention_dim": 768})"},
+      {"vae/config.json", R"({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2})"},
+      {"text_encoder/config.json",
+       R"({"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12})"}};
+  for (const char* file :
+       {"model_index.json", "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "tokenizer/vocab.json",
+        "tokenizer/merges.txt", "scheduler/scheduler_config.json"}) {
     files[file] = "";
   }
+  // ViT-H/14 and ViT-L/14 as transformers describes them; the others' work is not counted.
+  const std::map<std::string, std::string> scorers = {
+      {"hps-v2.1",
+       R"({"text_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
+           "vision_config": {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32,
+                             "patch_size": 14}})"},
+      {"clip-vit-large-patch14",
+       R"({"text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12},
+           "vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+                             "patch_size": 14}})"},
+      {"aesthetic-v2", ""},
+      {"pickscore-v1", ""}};
   for (const auto& [file, text] : files) {
     const std::filesystem::path path = models / "stable-diffusion-v1-4" / file;
     EXPECT_TRUE(CreateFolders(path.parent_path()).ok());
     EXPECT_TRUE(WriteFileAtomically(path, text).ok());
   }
-  for (const char* scorer : {"hps-v2.1", "clip-vit-large-patch14", "aesthetic-v2", "pickscore-v1"}) {
+  for (const auto& [scorer, config] : scorers) {
     EXPECT_TRUE(CreateFolders(models / scorer).ok());
-    for (const char* file :
-         {"config.json", "model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}) {
+    EXPECT_TRUE(WriteFileAtomically(models / scorer / "config.json", config).ok());
+    for (const char* file : {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}) {
       EXPECT_TRUE(WriteFileAtomically(models / scorer / file, "").ok());
     }
   }
@@ -241,7 +259,20 @@ TEST_F(Commands, ExampleRunFilesOfStableDiffusionArePlanned) {
     EXPECT_EQ(plan["samples_per_round"], expected.samples);
     EXPECT_EQ(plan["kept_per_round"], expected.kept);
     EXPECT_EQ(plan["evaluation_samples"], expected.evaluated);
+    const double drawn = static_cast<double>(8 * expected.samples);
+    const double evaluated = static_cast<double>(9 * expected.evaluated);
     EXPECT_EQ(plan["unet_calls"], 2 * 50 * (8 * expected.samples + 9 * expected.evaluated));
+    // The known work of one pass, in FLOP: UNet 0.803e12, VAE decoder 2.515e12, text encoder 0.013e12;
+    // ViT-H/14 0.335e12 and 0.047e12, ViT-L/14 0.162e12 and 0.013e12.
+    const double sampling = (drawn + evaluated) * (100 * 0.803e12 + 2.515e12 + 0.013e12);
+    const double scoring = (drawn + evaluated) * (0.335e12 + 0.047e12 + 0.162e12 + 0.013e12);
+    const double training = 8 * 200 * 64 * (3 * 0.803e12 + 0.013e12);
+    EXPECT_NEAR(plan["sampling_flops"].get<double>() / sampling, 1, 0.002);
+    EXPECT_NEAR(plan["scoring_flops"].get<double>() / scoring, 1, 0.02);
+    EXPECT_NEAR(plan["training_flops"].get<double>() / training, 1, 0.002);
+    EXPECT_EQ(plan["scorers_not_counted"], nlohmann::json({"pickscore"}));
+    const double seconds = ((sampling + training) / 989e12 + scoring / 67e12) / 0.3;
+    EXPECT_NEAR(plan["gpu_hours"].get<double>() / (seconds / 3600), 1, 0.01);
   }
 }
 

@@ -68,6 +68,18 @@ v1::TaskResult FakeResult(const v1::TaskPayload& payload) {
       result.mutable_train()->set_first_loss(0.2);
       result.mutable_train()->set_last_loss(0.1);
       break;
+    case v1::TaskPayload::kEmbed:
+      result.mutable_embed()->set_embeddings(Sha256Hex(payload.embed().ShortDebugString()));
+      break;
+    case v1::TaskPayload::kFilter:
+      // Every third prompt says what the first one does.
+      result.mutable_filter();
+      for (uint32_t prompt = 2; prompt < payload.filter().prompts(); prompt += 3) {
+        result.mutable_filter()->add_rejected(prompt);
+        result.mutable_filter()->add_nearest(0);
+        result.mutable_filter()->add_distances(0.01);
+      }
+      break;
     case v1::TaskPayload::kMeasure:
       result.mutable_measure()->set_diversity(0.5);
       result.mutable_measure()->set_frechet(Fraction(payload.measure().ShortDebugString()));

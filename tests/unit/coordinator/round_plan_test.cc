@@ -52,7 +52,7 @@ TEST(RoundPlanTest, ZeroOrTooManyPromptsMeanTheWholePool) {
 TEST(RoundPlanTest, SamplesAreNumberedByPromptPositionAndSample) {
   v1::RunSpec spec = Spec(2, 3);
   std::vector<uint32_t> prompts = RoundPrompts(spec, 5, 2);
-  std::vector<PlannedSample> samples = TrainingSamples(spec, 5, 2);
+  std::vector<PlannedSample> samples = TrainingSamples(spec, {0, 1, 2, 3, 4}, 2);
   ASSERT_EQ(samples.size(), 6);
   for (uint32_t i = 0; i < 6; ++i) {
     EXPECT_EQ(samples[i].index, i);

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/protocol.h"
 #include "common/base/file.h"
 #include "tests/unit/coordinator/fake_results.h"
 #include "tests/unit/service/fake_worker.h"
@@ -232,7 +233,7 @@ TEST_F(CoordinatorTest, CancelledLongPollHarmsNobody) {
   v1::RegisterRequest registration;
   registration.set_request_id("register");
   registration.set_name("w");
-  registration.set_protocol_version(1);
+  registration.set_protocol_version(kProtocolVersion);
   v1::RegisterResponse registered;
   grpc::ClientContext register_context;
   ASSERT_TRUE(workers->Register(&register_context, registration, &registered).ok());

@@ -404,6 +404,30 @@ TEST_F(PhaseRunnerTest, GivesUpWhenCancelled) {
   EXPECT_EQ(runner_->Run(grant, training).status().code(), absl::StatusCode::kCancelled);
 }
 
+TEST_F(PhaseRunnerTest, EmbeddingsOfPromptsHaveLengthOneAndDoNotDependOnTheWorker) {
+  v1::Grant grant = GrantOf(v1::TASK_KIND_EMBED);
+  v1::EmbedWork& work = *grant.mutable_payload()->mutable_embed();
+  for (int i = 0; i < 17; ++i) work.add_prompts(absl::StrCat("a red circle and ", i, " squares"));
+  work.set_prompts(3, "");
+  LoneControl control;
+  auto result = runner_->Run(grant, control);
+  ASSERT_TRUE(result.ok()) << result.status();
+  auto rows = ReadTensor(*store_, result->embed().embeddings(), "embeddings", 2);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ(rows->size(0), 17);
+  EXPECT_TRUE(at::allclose(rows->norm(2, {1}), at::ones({17}), 1e-5, 1e-5));
+  auto empty = ReadTensor(*store_, result->embed().embeddings(), "empty", 1);
+  ASSERT_TRUE(empty.ok()) << empty.status();
+  EXPECT_TRUE(at::allclose((*rows)[3], *empty, 1e-4, 1e-5));
+
+  PhaseRunnerOptions options;
+  options.folder = *folder_ / "another";
+  LoneControl other_control;
+  auto again = PhaseRunner::Create(options, *store_).value()->Run(grant, other_control);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->embed().embeddings(), result->embed().embeddings());
+}
+
 TEST_F(PhaseRunnerTest, ErrorsNameTheTaskAndTheThing) {
   LoneControl control;
   v1::Grant grant = GenerateGrant({{"a red circle", 77}});
