@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "common/config/scorer_family.h"
+
 namespace rsidiff {
 namespace {
 
@@ -38,7 +40,9 @@ void FillSampling(v1::SamplingSpec& sampling) {
 void FillScorer(v1::ScorerSpec& scorer) {
   RSIDIFF_DEFAULT_ENUM(scorer, role, v1::SCORER_ROLE_SELECTION);
   RSIDIFF_DEFAULT(scorer, weight, 1);
-  if (scorer.tokenizer().empty() && IsClipType(scorer.type())) scorer.set_tokenizer(scorer.path());
+  const ScorerFamily family = FamilyOf(scorer.type());
+  const bool reads_prompts = family == ScorerFamily::kClip || family == ScorerFamily::kBlipReward;
+  if (scorer.tokenizer().empty() && reads_prompts) scorer.set_tokenizer(scorer.path());
 }
 
 void FillSelection(v1::SelectionSpec& selection) {
@@ -48,7 +52,7 @@ void FillSelection(v1::SelectionSpec& selection) {
 
 std::string FirstClipType(const v1::RunSpec& spec, v1::ScorerRole role) {
   for (const v1::ScorerSpec& scorer : spec.scorers()) {
-    if (scorer.role() == role && IsClipType(scorer.type())) return scorer.name();
+    if (scorer.role() == role && FamilyOf(scorer.type()) == ScorerFamily::kClip) return scorer.name();
   }
   return "";
 }
@@ -116,11 +120,6 @@ void FillWorkers(v1::WorkerSpec& workers) {
 #undef RSIDIFF_DEFAULT_ENUM
 
 }  // namespace
-
-bool IsClipType(v1::ScorerType type) {
-  return type == v1::SCORER_TYPE_CLIPSCORE || type == v1::SCORER_TYPE_HPS ||
-         type == v1::SCORER_TYPE_PICKSCORE;
-}
 
 void FillDefaults(v1::RunSpec& spec) {
   if (!spec.has_seed()) spec.set_seed(0);

@@ -9,7 +9,4 @@ namespace rsidiff {
 /// Applying it twice has the effect of applying it once.
 void FillDefaults(v1::RunSpec& spec);
 
-/// Whether a scorer has an image embedding of its own, and so can serve as `features`.
-bool IsClipType(v1::ScorerType type);
-
 }  // namespace rsidiff

@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/config/defaults.h"
+#include "common/config/scorer_family.h"
 #include "common/config/validate.h"
 
 namespace rsidiff {
@@ -101,14 +101,23 @@ class PathChecker {
   }
 
   void CheckScorer(const v1::ScorerSpec& scorer, const std::string& path) {
-    if (IsClipType(scorer.type())) {
-      CheckFolder(path + ".path", scorer.path(), "CLIP model",
-                  {"config.json", "model.safetensors", "preprocessor_config.json"});
-      CheckFolder(path + ".tokenizer", scorer.tokenizer(), "tokenizer", {"vocab.json", "merges.txt"});
-    } else if (scorer.type() == v1::SCORER_TYPE_AESTHETIC) {
-      CheckFolder(path + ".path", scorer.path(), "aesthetic head", {"model.safetensors"});
-      CheckFolder(path + ".clip", scorer.clip(), "CLIP model",
-                  {"config.json", "model.safetensors", "preprocessor_config.json"});
+    std::vector<std::string> clip_files = {"config.json", "model.safetensors"};
+    if (!FixesPreprocessing(scorer.type())) clip_files.push_back("preprocessor_config.json");
+    switch (FamilyOf(scorer.type())) {
+      case ScorerFamily::kClip:
+        CheckFolder(path + ".path", scorer.path(), "CLIP model", clip_files);
+        CheckFolder(path + ".tokenizer", scorer.tokenizer(), "tokenizer", {"vocab.json", "merges.txt"});
+        break;
+      case ScorerFamily::kAesthetic:
+        CheckFolder(path + ".path", scorer.path(), "aesthetic head", {"model.safetensors"});
+        CheckFolder(path + ".clip", scorer.clip(), "CLIP model", clip_files);
+        break;
+      case ScorerFamily::kBlipReward:
+        CheckFolder(path + ".path", scorer.path(), "ImageReward model", {"config.json", "model.safetensors"});
+        CheckFolder(path + ".tokenizer", scorer.tokenizer(), "BERT tokenizer", {"vocab.txt"});
+        break;
+      case ScorerFamily::kUnknown:
+        break;
     }
   }
 

@@ -272,6 +272,7 @@ class Reader {
 }  // namespace
 
 std::string EnumName(const google::protobuf::EnumValueDescriptor& value) {
+  if (value.options().HasExtension(v1::run_file_name)) return value.options().GetExtension(v1::run_file_name);
   const std::string prefix = absl::StrCat(UpperSnake(value.type()->name()), "_");
   return absl::AsciiStrToLower(absl::string_view(value.name()).substr(prefix.size()));
 }

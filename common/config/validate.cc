@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "common/config/defaults.h"
 #include "common/config/nearest_name.h"
+#include "common/config/scorer_family.h"
 
 namespace rsidiff {
 namespace {
@@ -233,7 +234,8 @@ class Validator {
   }
 
   void CheckScorer(const v1::ScorerSpec& scorer, const std::string& path) {
-    const bool aesthetic = scorer.type() == v1::SCORER_TYPE_AESTHETIC;
+    const ScorerFamily family = FamilyOf(scorer.type());
+    const bool aesthetic = family == ScorerFamily::kAesthetic;
     Require(absl::StrCat(path, ".name"), !scorer.name().empty());
     Require(absl::StrCat(path, ".type"), scorer.type() != v1::SCORER_TYPE_UNSPECIFIED);
     Require(absl::StrCat(path, ".path"), !scorer.path().empty());
@@ -247,7 +249,7 @@ class Validator {
     if (aesthetic && !scorer.tokenizer().empty()) {
       Error(absl::StrCat(path, ".tokenizer"), "has no use: an aesthetic scorer reads no text");
     }
-    if (IsClipType(scorer.type()) && !scorer.clip().empty()) {
+    if (!aesthetic && family != ScorerFamily::kUnknown && !scorer.clip().empty()) {
       Error(absl::StrCat(path, ".clip"), "is for aesthetic scorers only");
     }
     if (!(scorer.weight() >= -1000 && scorer.weight() <= 1000)) {
@@ -270,7 +272,7 @@ class Validator {
     for (const v1::ScorerSpec& scorer : spec_.scorers()) {
       if (scorer.type() == v1::SCORER_TYPE_UNSPECIFIED) return;  // has its own error
       const bool scores_training = scorer.role() == v1::SCORER_ROLE_SELECTION;
-      if (IsClipType(scorer.type()) && (scores_training || path != "weights.features"))
+      if (FamilyOf(scorer.type()) == ScorerFamily::kClip && (scores_training || path != "weights.features"))
         valid.push_back(scorer.name());
     }
     if (spec_.scorers_size() == 0) return;
@@ -279,7 +281,7 @@ class Validator {
                           (spec_.rounds() > 0 && spec_.weights().method() == v1::WEIGHT_METHOD_GAUSSIAN);
       if (needed) {
         Error(path, absl::StrCat("needs a ", path == "weights.features" ? "selection " : "",
-                                 "scorer of type clipscore, hps or pickscore, and there is none"));
+                                 "scorer of a clipscore, hps or pickscore type, and there is none"));
       }
       return;
     }

@@ -319,6 +319,13 @@ absl::StatusOr<ClipVocabulary> ReadClipVocabulary(const std::filesystem::path& f
     if (value >= 2 && value <= std::numeric_limits<int>::max())
       vocabulary.model_max_length = static_cast<int>(value);
   }
+  if (auto cleaning = config.find("text_cleaning"); cleaning != config.end()) {
+    if (!cleaning->is_string()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat((folder / "tokenizer_config.json").string(), ": text_cleaning is not a text"));
+    }
+    vocabulary.text_cleaning = cleaning->get<std::string>();
+  }
   return vocabulary;
 }
 

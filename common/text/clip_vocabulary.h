@@ -20,6 +20,8 @@ struct ClipVocabulary {
   int32_t bos = 0, eos = 0, pad = 0;
   int64_t size = 0;  // 1 + the largest id
   int model_max_length = 77;
+  /// "text_cleaning" of tokenizer_config.json, a key of ours; empty where it is not there.
+  std::string text_cleaning;
 };
 
 /// Reads vocab.json and merges.txt, or where the former is missing tokenizer.json, and, where there,

@@ -17,13 +17,6 @@ uint32_t NextCodePoint(absl::string_view text, size_t& offset) {
   return code_point;
 }
 
-size_t ContractionLength(absl::string_view rest) {
-  for (absl::string_view contraction : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
-    if (absl::StartsWith(rest, contraction)) return contraction.size();
-  }
-  return 0;
-}
-
 // These two spellings are words of the pattern whatever the tokenizer's special tokens are; they get here
 // only where they are no special token of its, and then fall in three: "<|", the name, "|>".
 size_t SpelledSpecialLength(absl::string_view rest) {
@@ -53,6 +46,24 @@ std::string NormalizeClipText(absl::string_view text) {
   return result;
 }
 
+size_t ClipContractionLength(absl::string_view rest) {
+  for (absl::string_view contraction : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
+    if (absl::StartsWith(rest, contraction)) return contraction.size();
+  }
+  return 0;
+}
+
+ClipRun ClipRunAt(absl::string_view text, size_t begin) {
+  ClipRun run{begin, UnicodeClass::kOther};
+  run.type = ClassOf(NextCodePoint(text, run.end));
+  if (run.type == UnicodeClass::kLetter || run.type == UnicodeClass::kOther) {
+    for (size_t next = run.end; next < text.size() && ClassOf(NextCodePoint(text, next)) == run.type;) {
+      run.end = next;
+    }
+  }
+  return run;
+}
+
 std::vector<absl::string_view> SplitClipWords(absl::string_view text) {
   std::vector<absl::string_view> words;
   for (size_t begin = 0; begin < text.size();) {
@@ -63,18 +74,14 @@ std::vector<absl::string_view> SplitClipWords(absl::string_view text) {
       begin += length;
       continue;
     }
-    if (const size_t length = ContractionLength(text.substr(begin))) {
+    if (const size_t length = ClipContractionLength(text.substr(begin))) {
       words.push_back(text.substr(begin, length));
       begin += length;
       continue;
     }
-    size_t end = begin;
-    const UnicodeClass type = ClassOf(NextCodePoint(text, end));
-    if (type == UnicodeClass::kLetter || type == UnicodeClass::kOther) {
-      for (size_t next = end; next < text.size() && ClassOf(NextCodePoint(text, next)) == type;) end = next;
-    }
-    if (type != UnicodeClass::kSpace) words.push_back(text.substr(begin, end - begin));
-    begin = end;
+    const ClipRun run = ClipRunAt(text, begin);
+    if (run.type != UnicodeClass::kSpace) words.push_back(text.substr(begin, run.end - begin));
+    begin = run.end;
   }
   return words;
 }

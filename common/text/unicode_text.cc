@@ -1,5 +1,6 @@
 #include "common/text/unicode_text.h"
 
+#include <unicode/locid.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uniset.h>
 #include <unicode/unistr.h>
@@ -18,7 +19,7 @@ bool IsAscii(absl::string_view text) {
 }
 
 // `form` for the characters of Unicode 9; lives as long as the process.
-const icu::Normalizer2* MakeNormalizer(NormalForm form) {
+const icu::Normalizer2* MakeUnicode9Normalizer(NormalForm form) {
   UErrorCode error = U_ZERO_ERROR;
   const auto* age = new icu::UnicodeSet(icu::UnicodeString::fromUTF8("[:age=9.0:]"), error);
   return new icu::FilteredNormalizer2(form == NormalForm::kNfc ? *icu::Normalizer2::getNFCInstance(error)
@@ -27,17 +28,31 @@ const icu::Normalizer2* MakeNormalizer(NormalForm form) {
 }
 
 const icu::Normalizer2& NormalizerOf(NormalForm form) {
-  static const icu::Normalizer2* const composing = MakeNormalizer(NormalForm::kNfc);
-  static const icu::Normalizer2* const decomposing = MakeNormalizer(NormalForm::kNfd);
-  return form == NormalForm::kNfc ? *composing : *decomposing;
+  static const icu::Normalizer2* const composing = MakeUnicode9Normalizer(NormalForm::kNfc);
+  static const icu::Normalizer2* const decomposing = MakeUnicode9Normalizer(NormalForm::kNfd);
+  UErrorCode error = U_ZERO_ERROR;
+  switch (form) {
+    case NormalForm::kNfd:
+      return *decomposing;
+    case NormalForm::kNfcCurrent:
+      return *icu::Normalizer2::getNFCInstance(error);
+    case NormalForm::kNfkcCurrent:
+      return *icu::Normalizer2::getNFKCInstance(error);
+    case NormalForm::kNfc:
+      break;
+  }
+  return *composing;
+}
+
+icu::UnicodeString ToUtf16(absl::string_view text) {
+  return icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
 }
 
 }  // namespace
 
 std::string NormalizeUtf8(absl::string_view text, NormalForm form) {
   if (IsAscii(text)) return std::string(text);
-  const icu::UnicodeString utf16 =
-      icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
+  const icu::UnicodeString utf16 = ToUtf16(text);
   UErrorCode error = U_ZERO_ERROR;
   std::string normalized;
   NormalizerOf(form).normalize(utf16, error).toUTF8String(normalized);
@@ -49,6 +64,18 @@ std::string LowerUtf8(absl::string_view text) {
   lower.reserve(text.size());
   while (!text.empty()) AppendLower(TakeCodePoint(text), lower);
   return lower;
+}
+
+std::string LowerUtf8WithFinalSigma(absl::string_view text) {
+  std::string lower;
+  ToUtf16(text).toLower(icu::Locale::getRoot()).toUTF8String(lower);
+  return lower;
+}
+
+std::string UpperUtf8(absl::string_view text) {
+  std::string upper;
+  ToUtf16(text).toUpper(icu::Locale::getRoot()).toUTF8String(upper);
+  return upper;
 }
 
 void AppendLower(uint32_t code_point, std::string& text) {

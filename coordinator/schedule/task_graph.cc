@@ -12,8 +12,18 @@ bool HeldOut(const v1::ScorerSpec& scorer) {
 
 // By name of the types that have one, so that a type added later is never taken for a CLIP model.
 bool HasImageEmbedding(const v1::ScorerSpec& scorer) {
-  return scorer.type() == v1::SCORER_TYPE_CLIPSCORE || scorer.type() == v1::SCORER_TYPE_HPS ||
-         scorer.type() == v1::SCORER_TYPE_PICKSCORE;
+  switch (scorer.type()) {
+    case v1::SCORER_TYPE_CLIPSCORE:
+    case v1::SCORER_TYPE_HPS:
+    case v1::SCORER_TYPE_PICKSCORE:
+    case v1::SCORER_TYPE_HPSV2_0:
+    case v1::SCORER_TYPE_HPSV2_1:
+    case v1::SCORER_TYPE_PICKSCORE_V1:
+    case v1::SCORER_TYPE_CLIPSCORE_VIT_L_14_COS:
+      return true;
+    default:
+      return false;
+  }
 }
 
 const char* KindName(v1::TaskKind kind) {

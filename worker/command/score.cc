@@ -44,7 +44,9 @@ absl::StatusOr<std::unique_ptr<ScorerSet>> LoadScorers(const ScoreArguments& arg
   std::vector<ScorerSource> sources;
   for (const std::string& text : arguments.scorers) {
     RSIDIFF_ASSIGN_OR_RETURN(ScorerSource source, ParseScorerArgument(text));
-    if (source.tokenizer.empty()) source.tokenizer = arguments.tokenizer;
+    // BERT's vocabulary is another one, so that scorer keeps to its own folder.
+    if (source.tokenizer.empty() && FamilyOf(source.type) == ScorerFamily::kClip)
+      source.tokenizer = arguments.tokenizer;
     sources.push_back(std::move(source));
   }
   ScorerSet::Options options;
@@ -138,9 +140,11 @@ void AddScoreCommand(CLI::App& app, Invocation& invocation) {
   command
       ->add_option(
           "--scorer", arguments->scorers,
-          "TYPE=DIR[,tokenizer=DIR][,clip=DIR][,name=NAME]; may be repeated. TYPE is clipscore, hps, "
-          "pickscore or aesthetic; DIR holds a CLIPModel, or for aesthetic the head, and then clip= names "
-          "the CLIPModel whose embedding it reads. NAME is the column's, by default TYPE")
+          absl::StrCat("TYPE=DIR[,tokenizer=DIR][,clip=DIR][,name=NAME]; may be repeated. TYPE is one of ",
+                       ScorerTypeNames(),
+                       ". DIR holds a CLIPModel; for imagereward and blip-reward ImageReward's network; for "
+                       "aesthetic and aesthetic-v2 the head, and then clip= names the CLIPModel whose "
+                       "embedding it reads. NAME is the column's, by default TYPE"))
       ->required()
       ->type_name("SCORER")
       ->allow_extra_args(false)
@@ -170,7 +174,9 @@ void AddScoreCommand(CLI::App& app, Invocation& invocation) {
       "Examples:\n"
       "  rsidiff-worker score --scorer clipscore=clip --samples out/samples.jsonl --out scores.jsonl\n"
       "  rsidiff-worker score --scorer hps=hps,tokenizer=base/tokenizer \\\n"
-      "      --scorer aesthetic=aesthetic,clip=hps --samples out/samples.jsonl --out scores.jsonl");
+      "      --scorer aesthetic=aesthetic,clip=hps --samples out/samples.jsonl --out scores.jsonl\n"
+      "  rsidiff-worker score --scorer hpsv2.1=hps-v2.1 --scorer imagereward=image-reward \\\n"
+      "      --samples out/samples.jsonl --out scores.jsonl");
   command->callback([arguments, &invocation] { invocation.run = [arguments] { return Score(*arguments); }; });
 }
 

@@ -52,11 +52,12 @@ absl::StatusOr<ScorerSource> ParseScorerArgument(absl::string_view text) {
       source.name = value;
     }
   }
-  const bool aesthetic = source.type == ScorerType::kAesthetic;
-  if (aesthetic && source.clip.empty()) return error("aesthetic needs clip=DIR");
+  const bool aesthetic = FamilyOf(source.type) == ScorerFamily::kAesthetic;
+  const std::string type = ScorerTypeName(source.type);
+  if (aesthetic && source.clip.empty()) return error(type + " needs clip=DIR");
   if (aesthetic && !source.tokenizer.empty())
-    return error("aesthetic reads no prompt, so it takes no tokenizer");
-  if (!aesthetic && !source.clip.empty()) return error("clip= is for aesthetic only");
+    return error(type + " reads no prompt, so it takes no tokenizer");
+  if (!aesthetic && !source.clip.empty()) return error("clip= is for aesthetic and aesthetic-v2 only");
   return source;
 }
 

@@ -100,29 +100,9 @@ int64_t SquareSize(JsonConfig& json, const std::string& key, int64_t fallback) {
 constexpr ClipEncoderConfig kTextDefaults{512, 2048, 12, 8, 1e-5, ClipActivation::kQuickGelu};
 constexpr ClipEncoderConfig kVisionDefaults{768, 3072, 12, 12, 1e-5, ClipActivation::kQuickGelu};
 
-ClipEncoderConfig ReadEncoder(JsonConfig& json, const ClipEncoderConfig& defaults) {
-  ClipEncoderConfig config;
-  config.hidden_size = Size(json, "hidden_size", defaults.hidden_size);
-  config.intermediate_size = Size(json, "intermediate_size", defaults.intermediate_size);
-  config.num_hidden_layers = Size(json, "num_hidden_layers", defaults.num_hidden_layers, kMaxLayers);
-  config.num_attention_heads = Size(json, "num_attention_heads", defaults.num_attention_heads);
-  config.layer_norm_eps = json.Number("layer_norm_eps", defaults.layer_norm_eps);
-  if (config.hidden_size % config.num_attention_heads != 0) {
-    json.AddProblem(absl::StrCat("hidden_size is no multiple of num_attention_heads: ", config.hidden_size,
-                                 ", ", config.num_attention_heads));
-  }
-  absl::StatusOr<ClipActivation> activation = ParseClipActivation(json.String("hidden_act", "quick_gelu"));
-  if (activation.ok()) {
-    config.hidden_act = *activation;
-  } else {
-    json.AddProblem(absl::StrCat("hidden_act: ", activation.status().message()));
-  }
-  return config;
-}
-
 absl::StatusOr<ClipTextConfig> ReadTextConfig(JsonConfig& json) {
   ClipTextConfig config;
-  config.encoder = ReadEncoder(json, kTextDefaults);
+  config.encoder = ReadClipEncoderConfig(json, kTextDefaults);
   config.vocab_size = Size(json, "vocab_size", 49408);
   config.max_position_embeddings = Size(json, "max_position_embeddings", 77);
   config.eos_token_id = json.Int("eos_token_id", 49407);
@@ -134,7 +114,7 @@ absl::StatusOr<ClipTextConfig> ReadTextConfig(JsonConfig& json) {
 
 absl::StatusOr<ClipVisionConfig> ReadVisionConfig(JsonConfig& json) {
   ClipVisionConfig config;
-  config.encoder = ReadEncoder(json, kVisionDefaults);
+  config.encoder = ReadClipEncoderConfig(json, kVisionDefaults);
   config.image_size = SquareSize(json, "image_size", 224);
   config.patch_size = SquareSize(json, "patch_size", 32);
   json.RequireValue("num_channels", {"3"});
@@ -160,6 +140,28 @@ JsonConfig TowerObject(JsonConfig& json, const std::string& tower) {
 
 }  // namespace
 
+ClipEncoderConfig ReadClipEncoderConfig(JsonConfig& json, const ClipEncoderConfig& defaults) {
+  ClipEncoderConfig config;
+  config.hidden_size = Size(json, "hidden_size", defaults.hidden_size);
+  config.intermediate_size = Size(json, "intermediate_size", defaults.intermediate_size);
+  config.num_hidden_layers = Size(json, "num_hidden_layers", defaults.num_hidden_layers, kMaxLayers);
+  config.num_attention_heads = Size(json, "num_attention_heads", defaults.num_attention_heads);
+  config.layer_norm_eps = json.Number("layer_norm_eps", defaults.layer_norm_eps);
+  if (config.hidden_size % config.num_attention_heads != 0) {
+    json.AddProblem(absl::StrCat("hidden_size is no multiple of num_attention_heads: ", config.hidden_size,
+                                 ", ", config.num_attention_heads));
+  }
+  config.hidden_act = defaults.hidden_act;
+  if (!json.Has("hidden_act")) return config;
+  absl::StatusOr<ClipActivation> activation = ParseClipActivation(json.RequiredString("hidden_act"));
+  if (activation.ok()) {
+    config.hidden_act = *activation;
+  } else {
+    json.AddProblem(absl::StrCat("hidden_act: ", activation.status().message()));
+  }
+  return config;
+}
+
 absl::StatusOr<ClipTextConfig> LoadClipTextConfig(const std::filesystem::path& folder) {
   RSIDIFF_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Load(folder / "config.json"));
   return ReadTextConfig(json);
@@ -172,6 +174,7 @@ absl::StatusOr<ClipConfig> LoadClipConfig(const std::filesystem::path& folder) {
   config.projection_dim = Size(json, "projection_dim", 512);
   JsonConfig text = TowerObject(json, "text");
   JsonConfig vision = TowerObject(json, "vision");
+  config.scorer = json.String("_scorer", "");
   json.Ignore({"logit_scale_init_value"});
   IgnoreBookkeeping(json);
   RSIDIFF_RETURN_IF_ERROR(json.CheckAllRead());

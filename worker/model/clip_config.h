@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "worker/model/clip_activation.h"
@@ -37,7 +38,14 @@ struct ClipConfig {
   ClipTextConfig text;
   ClipVisionConfig vision;
   int64_t projection_dim = 0;
+  /// Which scorer's weights these are, as deploy/convert/convert_scorer.py writes it ("_scorer"); else empty.
+  std::string scorer;
 };
+
+class JsonConfig;
+
+/// Reads the sizes of a stack; problems stay with `json`. Absent keys take `defaults`.
+ClipEncoderConfig ReadClipEncoderConfig(JsonConfig& json, const ClipEncoderConfig& defaults);
 
 /// Reads config.json of a CLIPTextModel folder. Absent keys take transformers' defaults; a key or value that
 /// would change the computation and is not supported is refused by name.

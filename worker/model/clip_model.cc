@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "worker/model/open_clip_names.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -20,39 +21,19 @@ absl::StatusOr<double> ReadLogitScale(const std::filesystem::path& folder) {
 }  // namespace
 
 ClipVisionTransformer::ClipVisionTransformer(const ClipVisionConfig& config, const ParameterScope& scope)
-    : config_(config),
-      grid_(config.image_size / config.patch_size),
-      class_embedding_(scope.Take("embeddings.class_embedding", {config.encoder.hidden_size})),
-      patch_embedding_(scope.Take("embeddings.patch_embedding.weight",
-                                  {config.encoder.hidden_size, 3, config.patch_size, config.patch_size})),
+    : class_embedding_(scope.Take("embeddings.class_embedding", {config.encoder.hidden_size})),
+      patch_embedding_(scope.Sub("embeddings.patch_embedding"),
+                       {config.encoder.hidden_size, config.image_size, config.patch_size}, Bias::kNo),
       position_embedding_(scope.Take("embeddings.position_embedding.weight",
-                                     {grid_ * grid_ + 1, config.encoder.hidden_size})),
+                                     {patch_embedding_.count() + 1, config.encoder.hidden_size})),
       pre_layer_norm_(scope.Sub("pre_layrnorm"), config.encoder.hidden_size, config.encoder.layer_norm_eps),
       encoder_(config.encoder, scope.Sub("encoder")),
       post_layer_norm_(scope.Sub("post_layernorm"), config.encoder.hidden_size,
                        config.encoder.layer_norm_eps) {}
 
-at::Tensor ClipVisionTransformer::EmbedPatches(const at::Tensor& pixels) const {
-  // A convolution whose stride is its kernel is one matrix product over the patches; and unlike a
-  // convolution's, a matrix product's bits for one picture do not depend on the batch size.
-  const int64_t covered = grid_ * config_.patch_size;
-  const at::Tensor patches = pixels.narrow(2, 0, covered)
-                                 .narrow(3, 0, covered)
-                                 .unflatten(3, {grid_, config_.patch_size})
-                                 .unflatten(2, {grid_, config_.patch_size})
-                                 .permute({0, 2, 4, 1, 3, 5})
-                                 .flatten(3)
-                                 .flatten(1, 2);  // [N, grid * grid, 3 * patch * patch]
-  return at::linear(patches, patch_embedding_.flatten(1));
-}
-
 at::Tensor ClipVisionTransformer::Pooled(const at::Tensor& pixels) const {
-  TORCH_CHECK(pixels.dim() == 4 && pixels.size(1) == 3 && pixels.size(2) == config_.image_size &&
-                  pixels.size(3) == config_.image_size,
-              "pixels should be [N, 3, ", config_.image_size, ", ", config_.image_size, "], not ",
-              pixels.sizes());
   const at::Tensor class_tokens = class_embedding_.expand({pixels.size(0), 1, -1});
-  const at::Tensor embedded = at::cat({class_tokens, EmbedPatches(pixels)}, 1) + position_embedding_;
+  const at::Tensor embedded = at::cat({class_tokens, patch_embedding_(pixels)}, 1) + position_embedding_;
   // Only the class token, row 0, leaves the tower.
   return post_layer_norm_(encoder_.ForwardRow(pre_layer_norm_(embedded), 0));
 }
@@ -73,6 +54,9 @@ absl::StatusOr<std::unique_ptr<ClipModel>> ClipModel::Load(const std::filesystem
                                                            const ComputeOptions& options) {
   RSIDIFF_ASSIGN_OR_RETURN(const ClipConfig config, LoadClipConfig(folder));
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ParameterLoader> loader, ParameterLoader::Open(folder, options));
+  if (loader->Has(kOpenClipMarker)) {
+    RSIDIFF_RETURN_IF_ERROR(loader->Map("open_clip's tensors under transformers' names", MapOpenClipTensor));
+  }
   auto model = std::unique_ptr<ClipModel>(new ClipModel(config, options, loader->root()));
   RSIDIFF_ASSIGN_OR_RETURN(model->parameters_, loader->Finish({"embeddings.position_ids"}));
   RSIDIFF_ASSIGN_OR_RETURN(model->logit_scale_, ReadLogitScale(folder));

@@ -10,6 +10,7 @@
 #include "worker/model/clip_encoder.h"
 #include "worker/model/clip_text_model.h"
 #include "worker/model/parameters.h"
+#include "worker/model/patch_embedding.h"
 #include "worker/tensor/device.h"
 
 namespace rsidiff::worker {
@@ -25,12 +26,8 @@ class ClipVisionTransformer {
   at::Tensor Pooled(const at::Tensor& pixels) const;
 
  private:
-  at::Tensor EmbedPatches(const at::Tensor& pixels) const;
-
-  ClipVisionConfig config_;
-  int64_t grid_;  // patches a side
   at::Tensor class_embedding_;
-  at::Tensor patch_embedding_;
+  PatchEmbedding patch_embedding_;
   at::Tensor position_embedding_;
   LayerNorm pre_layer_norm_;
   ClipEncoder encoder_;
@@ -41,7 +38,8 @@ class ClipVisionTransformer {
 /// threads at once.
 class ClipModel {
  public:
-  /// Loads config.json and the weights of `folder`. Errors name the config key, or the tensor and its file.
+  /// Loads config.json and the weights of `folder`, which may have transformers' names or open_clip's: their
+  /// own names tell. Errors name the config key, or the tensor and its file.
   static absl::StatusOr<std::unique_ptr<ClipModel>> Load(const std::filesystem::path& folder,
                                                          const ComputeOptions& options);
 

@@ -177,6 +177,22 @@ absl::Status ParameterLoader::AddShards(const std::filesystem::path& index_file)
   return absl::OkStatus();
 }
 
+absl::Status ParameterLoader::Map(absl::string_view note, const TensorMapping& mapping) {
+  std::map<std::string, Source> mapped;
+  for (const auto& [name, source] : sources_) {
+    absl::StatusOr<NamedTensors> tensors = mapping(name, source.tensor);
+    if (!tensors.ok()) return Annotate(tensors.status(), source.file);
+    for (auto& [new_name, tensor] : *tensors) {
+      if (!mapped.emplace(new_name, Source{std::move(tensor), source.file}).second) {
+        problems_.push_back(absl::StrCat("tensor there under two names: ", new_name, ", ", name));
+      }
+    }
+  }
+  sources_ = std::move(mapped);
+  absl::StrAppend(&name_, " (", note, ")");
+  return absl::OkStatus();
+}
+
 at::Tensor ParameterLoader::Take(const std::string& name, at::IntArrayRef shape,
                                  const std::string& old_name) {
   auto entry = sources_.find(name);

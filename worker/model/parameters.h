@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -88,6 +89,13 @@ class ParameterLoader {
   /// Over tensors in memory; `name` stands before error messages.
   static std::unique_ptr<ParameterLoader> FromTensors(NamedTensors tensors, std::string name,
                                                       const ComputeOptions& options);
+
+  /// What a file's tensor is to the model: tensors under the model's names, which may be views into it.
+  using TensorMapping =
+      std::function<absl::StatusOr<NamedTensors>(const std::string& name, const at::Tensor& tensor)>;
+  /// Puts what `mapping` makes of each tensor in its place. `note` follows the name in error messages, since
+  /// they show the new names from here on. An error of `mapping` comes with the file's name.
+  absl::Status Map(absl::string_view note, const TensorMapping& mapping);
 
   ParameterScope root() { return ParameterScope(this, ""); }
   bool Has(const std::string& name) const { return sources_.count(name) > 0; }

@@ -112,7 +112,9 @@ absl::StatusOr<ScorerSet*> ModelCache::Scorers(const v1::TaskPayload& payload) {
     const v1::ScorerInputs& inputs = payload.inputs().scorers().at(spec.name());
     ScorerSource source;
     source.name = spec.name();
-    source.type = ScorerTypeOf(spec.type());
+    absl::StatusOr<ScorerType> type = ScorerTypeOf(spec.type());
+    if (!type.ok()) return Annotate(type.status(), absl::StrCat("scorer ", spec.name()));
+    source.type = *type;
     RSIDIFF_ASSIGN_OR_RETURN(source.folder, Folder(inputs.model()));
     if (!inputs.tokenizer().empty()) {
       RSIDIFF_ASSIGN_OR_RETURN(source.tokenizer, Folder(inputs.tokenizer()));

@@ -1,5 +1,8 @@
 #include "worker/phase/spec_settings.h"
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
 namespace rsidiff::worker {
 
 c10::ScalarType DtypeOf(v1::Precision precision) {
@@ -28,16 +31,34 @@ std::optional<SchedulerType> SchedulerOf(v1::SchedulerType type) {
   }
 }
 
-ScorerType ScorerTypeOf(v1::ScorerType type) {
+absl::StatusOr<ScorerType> ScorerTypeOf(v1::ScorerType type) {
   switch (type) {
+    case v1::SCORER_TYPE_CLIPSCORE:
+      return ScorerType::kClipScore;
     case v1::SCORER_TYPE_HPS:
       return ScorerType::kHps;
     case v1::SCORER_TYPE_PICKSCORE:
       return ScorerType::kPickScore;
     case v1::SCORER_TYPE_AESTHETIC:
       return ScorerType::kAesthetic;
+    case v1::SCORER_TYPE_BLIP_REWARD:
+      return ScorerType::kBlipReward;
+    case v1::SCORER_TYPE_HPSV2_0:
+      return ScorerType::kHpsV20;
+    case v1::SCORER_TYPE_HPSV2_1:
+      return ScorerType::kHpsV21;
+    case v1::SCORER_TYPE_PICKSCORE_V1:
+      return ScorerType::kPickScoreV1;
+    case v1::SCORER_TYPE_CLIPSCORE_VIT_L_14_COS:
+      return ScorerType::kClipScoreVitL14Cos;
+    case v1::SCORER_TYPE_AESTHETIC_V2:
+      return ScorerType::kAestheticV2;
+    case v1::SCORER_TYPE_IMAGEREWARD:
+      return ScorerType::kImageReward;
     default:
-      return ScorerType::kClipScore;
+      return absl::UnimplementedError(
+          absl::StrCat("scorer type ", static_cast<int>(type),
+                       " is not known; is this worker older than the coordinator?"));
   }
 }
 

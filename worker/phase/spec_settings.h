@@ -4,6 +4,7 @@
 
 #include <c10/core/ScalarType.h>
 
+#include "absl/status/statusor.h"
 #include "rsidiff/v1/run.pb.h"
 #include "worker/sampler/scheduler_config.h"
 #include "worker/scorer/scorer_set.h"
@@ -17,6 +18,7 @@ c10::ScalarType DtypeOf(v1::Precision precision);
 /// None: as the model's scheduler_config.json says.
 std::optional<SchedulerType> SchedulerOf(v1::SchedulerType type);
 
-ScorerType ScorerTypeOf(v1::ScorerType type);
+/// UNIMPLEMENTED for a type that this program does not know.
+absl::StatusOr<ScorerType> ScorerTypeOf(v1::ScorerType type);
 
 }  // namespace rsidiff::worker

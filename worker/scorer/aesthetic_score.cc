@@ -20,6 +20,8 @@ namespace {
 // Places of the linear layers in the original torch.nn.Sequential; the others are dropout.
 constexpr int kLayers[] = {0, 2, 4, 6, 7};
 
+const std::vector<int64_t> kPinnedSizes = {1024, 128, 64, 16, 1};
+
 /// y = weight x + bias.
 struct Affine {
   at::Tensor weight;  // fp64 [out, in]
@@ -99,10 +101,15 @@ AestheticScore::AestheticScore(std::shared_ptr<const ImageEncoder> images, at::T
     : images_(std::move(images)), direction_(std::move(direction)), bias_(bias) {}
 
 absl::StatusOr<std::unique_ptr<AestheticScore>> AestheticScore::Load(
-    const std::filesystem::path& folder, std::shared_ptr<const ImageEncoder> images) {
+    const std::filesystem::path& folder, std::shared_ptr<const ImageEncoder> images, Shape shape) {
   const int64_t feature_size = images->feature_size();
   RSIDIFF_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(folder / "model.safetensors"));
   RSIDIFF_ASSIGN_OR_RETURN(const Head head, LoadHead(*file, feature_size));
+  if (shape == Shape::kPinned && head.sizes != kPinnedSizes) {
+    return absl::InvalidArgumentError(absl::StrCat(file->path(), ": layers of ",
+                                                   absl::StrJoin(head.sizes, ", "), " outputs, not of ",
+                                                   absl::StrJoin(kPinnedSizes, ", ")));
+  }
   if (std::filesystem::exists(folder / "config.json")) {
     RSIDIFF_RETURN_IF_ERROR(CheckConfig(folder / "config.json", feature_size, head.sizes));
   }

@@ -19,8 +19,10 @@ class AestheticScore final : public Scorer {
   /// sizes, which have to chain from the embedding's to 1. config.json is optional: its sizes have to agree
   /// with the weights, and dropout is accepted because it does nothing at inference. Errors name file and
   /// tensor.
+  enum class Shape { kAny, kPinned };  // kPinned: 768 to 1024, 128, 64, 16 and 1, as `aesthetic-v2` has it
   static absl::StatusOr<std::unique_ptr<AestheticScore>> Load(const std::filesystem::path& folder,
-                                                              std::shared_ptr<const ImageEncoder> images);
+                                                              std::shared_ptr<const ImageEncoder> images,
+                                                              Shape shape);
 
   absl::StatusOr<std::vector<double>> Score(ScoreBatch& batch) override;
   absl::StatusOr<at::Tensor> ImageFeatures(ScoreBatch& batch) override;

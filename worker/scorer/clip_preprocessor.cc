@@ -1,131 +1,71 @@
 #include "worker/scorer/clip_preprocessor.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 #include <algorithm>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/image/resize.h"
-#include "nlohmann/json.hpp"
-#include "worker/tensor/json_config.h"
 
 namespace rsidiff::worker {
 namespace {
 
-constexpr int64_t kMaxSide = 1 << 14;
+using ResizeRule = ClipPreprocessing::ResizeRule;
+
 constexpr int64_t kMaxResizedBytes = int64_t{1} << 28;
 
-/// Reads the file; sizes that older files write as a number become the objects of newer ones.
-absl::StatusOr<JsonConfig> LoadWithSizeObjects(const std::filesystem::path& file) {
-  RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object())
-    return absl::InvalidArgumentError(absl::StrCat(file.string(), ": not a JSON object"));
-  if (auto size = json.find("size"); size != json.end() && size->is_number()) {
-    *size = nlohmann::json{{"shortest_edge", *size}};
+/// The levels as floats, fp32 [1, 3, height, width], times `factor`.
+at::Tensor ToFloats(const Image& image, double factor) {
+  const at::Tensor levels =
+      at::from_blob(const_cast<uint8_t*>(image.rgb.data()), {1, image.height, image.width, 3}, at::kByte)
+          .permute({0, 3, 1, 2})
+          .to(at::kFloat)
+          .contiguous();
+  // torchvision divides by 255, which rounds differently from a product with 1/255.
+  return factor == 1.0 / 255.0 ? levels.div(255) : levels.mul(factor);
+}
+
+at::Tensor PerChannel(const std::array<double, 3>& values) {
+  at::Tensor tensor = at::empty({1, 3, 1, 1}, at::kFloat);
+  for (int channel = 0; channel < 3; ++channel) {
+    tensor.mutable_data_ptr<float>()[channel] = static_cast<float>(values[channel]);
   }
-  if (auto crop = json.find("crop_size"); crop != json.end() && crop->is_number()) {
-    *crop = nlohmann::json{{"height", *crop}, {"width", *crop}};
-  }
-  return JsonConfig::Parse(json.dump(), file.string());
-}
-
-int64_t Side(JsonConfig& json, const std::string& key) {
-  const int64_t side = json.RequiredInt(key);
-  if (side >= 1 && side <= kMaxSide) return side;
-  json.AddProblem(absl::StrCat(key, " should be between 1 and ", kMaxSide, ", not ", side));
-  return 1;
-}
-
-/// The keys that every image processor may carry and that change nothing for an RGB picture.
-void CheckRemainingKeys(JsonConfig& json) {
-  json.RequireValue("resample", {"3", "null"});  // bicubic
-  json.RequireValue("data_format", {"\"channels_first\"", "null"});
-  json.RequireValue("default_to_square", {"false", "null"});
-  json.RequireValue("use_square_size", {"false", "null"});
-  json.RequireValue("do_pad", {"false", "null"});
-  json.RequireValue("crop_pct", {"null"});
-  json.RequireValue("image_processor_type",
-                    {"\"CLIPImageProcessor\"", "\"CLIPImageProcessorFast\"", "\"CLIPImageProcessorPil\"",
-                     "\"CLIPFeatureExtractor\"", "null"});
-  json.RequireValue("feature_extractor_type", {"\"CLIPFeatureExtractor\"", "\"CLIPImageProcessor\"", "null"});
-  json.Ignore({"do_convert_rgb", "device", "disable_grouping", "input_data_format", "return_tensors",
-               "pad_size", "processor_class", "image_seq_length"});
-}
-
-std::vector<double> Channels(JsonConfig& json, const std::string& key, std::vector<double> fallback) {
-  std::vector<double> values = json.Numbers(key, std::move(fallback));
-  if (values.size() == 3) return values;
-  json.AddProblem(absl::StrCat(key, " should have 3 numbers, not ", values.size()));
-  return {1, 1, 1};
+  return tensor;
 }
 
 }  // namespace
 
-absl::StatusOr<ClipPreprocessor> ClipPreprocessor::Load(const std::filesystem::path& folder) {
-  RSIDIFF_ASSIGN_OR_RETURN(JsonConfig json, LoadWithSizeObjects(folder / "preprocessor_config.json"));
-  ClipPreprocessor made;
-  JsonConfig size = json.Object("size");
-  if (json.Bool("do_resize", true)) {
-    made.resize_ = size.Has("height") ? ResizeRule::kExact : ResizeRule::kShortestEdge;
-    if (made.resize_ == ResizeRule::kExact) {
-      made.exact_size_ = {Side(size, "height"), Side(size, "width")};
-    } else {
-      made.shortest_edge_ = json.Has("size") ? Side(size, "shortest_edge") : 224;
-    }
-    RSIDIFF_RETURN_IF_ERROR(size.CheckAllRead());
-  }
-  JsonConfig crop = json.Object("crop_size");
-  if (json.Bool("do_center_crop", true)) {
-    made.output_size_ =
-        json.Has("crop_size") ? Size{Side(crop, "height"), Side(crop, "width")} : Size{224, 224};
-    RSIDIFF_RETURN_IF_ERROR(crop.CheckAllRead());
-  } else if (made.resize_ == ResizeRule::kExact) {
-    made.output_size_ = made.exact_size_;
-  } else {
-    json.AddProblem(
-        "do_center_crop false needs do_resize and a size with height and width, or pictures differ in size");
-  }
-
-  const bool rescale = json.Bool("do_rescale", true);
-  const double factor = json.Number("rescale_factor", 1.0 / 255.0);
-  const bool normalise = json.Bool("do_normalize", true);
-  const std::vector<double> mean = Channels(json, "image_mean", {0.48145466, 0.4578275, 0.40821073});
-  const std::vector<double> deviation = Channels(json, "image_std", {0.26862954, 0.26130258, 0.27577711});
+ClipPreprocessor::ClipPreprocessor(const ClipPreprocessing& settings) : settings_(settings) {
   for (int channel = 0; channel < 3; ++channel) {
     for (int level = 0; level < 256; ++level) {
       // transformers multiplies in double, rounds to float, and normalises in float.
-      float value = rescale ? static_cast<float>(level * factor) : static_cast<float>(level);
-      if (normalise) {
-        value = (value - static_cast<float>(mean[channel])) / static_cast<float>(deviation[channel]);
+      auto value = static_cast<float>(level * settings.rescale_factor);
+      if (settings.mean.has_value() && settings.deviation.has_value()) {
+        value = (value - static_cast<float>((*settings.mean)[channel])) /
+                static_cast<float>((*settings.deviation)[channel]);
       }
-      made.levels_[channel][level] = value;
+      levels_[channel][level] = value;
     }
   }
-  CheckRemainingKeys(json);
-  RSIDIFF_RETURN_IF_ERROR(json.CheckAllRead());
-  return made;
 }
 
-absl::StatusOr<ClipPreprocessor::Size> ClipPreprocessor::ResizedSize(const Image& image) const {
-  if (resize_ == ResizeRule::kNone) return Size{image.height, image.width};
-  if (resize_ == ResizeRule::kExact) return exact_size_;
+absl::StatusOr<ClipPreprocessing::Size> ClipPreprocessor::ResizedSize(const Image& image) const {
+  if (settings_.resize == ResizeRule::kNone) return Size{image.height, image.width};
+  if (settings_.resize == ResizeRule::kExact) return settings_.exact_size;
+  const int64_t edge = settings_.shortest_edge;
   const int64_t shorter = std::min(image.height, image.width);
   const int64_t longer = std::max(image.height, image.width);
-  const auto scaled =
-      static_cast<int64_t>(static_cast<double>(shortest_edge_ * longer) / static_cast<double>(shorter));
-  if (scaled * shortest_edge_ * 3 > kMaxResizedBytes) {
+  const auto scaled = static_cast<int64_t>(static_cast<double>(edge * longer) / static_cast<double>(shorter));
+  if (scaled * edge * 3 > kMaxResizedBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("picture too elongated to resize: ", image.width, "x", image.height));
   }
-  if (image.width <= image.height) return Size{scaled, shortest_edge_};
-  return Size{shortest_edge_, scaled};
+  if (image.width <= image.height) return Size{scaled, edge};
+  return Size{edge, scaled};
 }
 
 absl::StatusOr<at::Tensor> ClipPreprocessor::Preprocess(const Image& image) const {
@@ -134,15 +74,42 @@ absl::StatusOr<at::Tensor> ClipPreprocessor::Preprocess(const Image& image) cons
                                                    ", ", image.rgb.size(), " bytes"));
   }
   RSIDIFF_ASSIGN_OR_RETURN(const Size size, ResizedSize(image));
-  if (size.height == image.height && size.width == image.width) return CropAndNormalise(image);
+  if (settings_.arithmetic != ResizeArithmetic::kPillow) return PreprocessFloats(image, size);
+  if (size == Size{image.height, image.width}) return CropAndNormalise(image);
   return CropAndNormalise(ResizeBicubic(image, static_cast<int>(size.width), static_cast<int>(size.height)));
 }
 
+at::Tensor ClipPreprocessor::PreprocessFloats(const Image& image, const Size& size) const {
+  at::Tensor pixels = ToFloats(image, settings_.rescale_factor);
+  if (!(size == Size{image.height, image.width})) {
+    const at::IntArrayRef to{size.height, size.width};
+    pixels = settings_.arithmetic == ResizeArithmetic::kFloatAntialias
+                 ? at::_upsample_bicubic2d_aa(pixels, to, /*align_corners=*/false)
+                 : at::upsample_bicubic2d(pixels, to, /*align_corners=*/false);
+  }
+  const auto [height, width] = settings_.output_size;
+  const int64_t top = CropStart(size.height, height);
+  const int64_t left = CropStart(size.width, width);
+  // A negative padding cuts.
+  pixels = at::constant_pad_nd(pixels, {-left, left + width - size.width, -top, top + height - size.height});
+  if (settings_.mean.has_value() && settings_.deviation.has_value()) {
+    pixels = pixels.sub(PerChannel(*settings_.mean)).div_(PerChannel(*settings_.deviation));
+  }
+  return pixels[0];
+}
+
+int64_t ClipPreprocessor::CropStart(int64_t from, int64_t to) const {
+  const int64_t surplus = from - to;
+  // Floor division, also where the picture is the smaller and it is negative.
+  if (settings_.crop_rounding == CropRounding::kDown) return surplus >> 1;
+  const int64_t half = surplus / 2;
+  return surplus > 0 && surplus % 2 != 0 && half % 2 != 0 ? half + 1 : half;
+}
+
 at::Tensor ClipPreprocessor::CropAndNormalise(const Image& image) const {
-  const auto [height, width] = output_size_;
-  // Floor division: transformers' offsets, also where the picture is the smaller and they are negative.
-  const int64_t top = (image.height - height) >> 1;
-  const int64_t left = (image.width - width) >> 1;
+  const auto [height, width] = settings_.output_size;
+  const int64_t top = CropStart(image.height, height);
+  const int64_t left = CropStart(image.width, width);
   at::Tensor pixels = at::empty({3, height, width}, at::kFloat);
   float* out = pixels.mutable_data_ptr<float>();
   for (int channel = 0; channel < 3; ++channel) {

@@ -21,7 +21,7 @@ absl::StatusOr<std::unique_ptr<ImageEncoder>> ImageEncoder::Create(std::shared_p
                                                                    ClipPreprocessor preprocessor,
                                                                    int64_t batch_size) {
   const int64_t wanted = model->config().vision.image_size;
-  const ClipPreprocessor::Size made = preprocessor.output_size();
+  const ClipPreprocessing::Size made = preprocessor.output_size();
   if (made.height != wanted || made.width != wanted) {
     return absl::FailedPreconditionError(absl::StrCat(
         "preprocessor_config.json makes pictures of another size than image_size in config.json: ",

@@ -21,4 +21,10 @@ absl::StatusOr<at::Tensor> PickScore::ImageFeatures(ScoreBatch& batch) {
   return cosine_.ImageFeatures(batch);
 }
 
+const ClipDefinition& PickScoreV1Definition() {
+  static const auto* const definition =
+      new ClipDefinition{VitH14Config(), ClipPreprocessing(), TextCleaning::kTransformers};
+  return *definition;
+}
+
 }  // namespace rsidiff::worker

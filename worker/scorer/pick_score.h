@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "worker/scorer/clip_definition.h"
 #include "worker/scorer/clip_score.h"
 
 namespace rsidiff::worker {
@@ -23,5 +24,9 @@ class PickScore final : public Scorer {
   ClipScore cosine_;
   double factor_;
 };
+
+/// What `pickscore-v1` means beside the formula: the shape of yuvalkirstain/PickScore_v1, transformers'
+/// preprocessing in Pillow's arithmetic and its tokenizer.
+const ClipDefinition& PickScoreV1Definition();
 
 }  // namespace rsidiff::worker

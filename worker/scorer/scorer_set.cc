@@ -3,92 +3,82 @@
 #include <ATen/Functions.h>
 
 #include <cmath>
-#include <map>
-#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "worker/model/clip_model.h"
 #include "worker/scorer/aesthetic_score.h"
 #include "worker/scorer/clip_score.h"
+#include "worker/scorer/clip_score_vit_l_14.h"
 #include "worker/scorer/hps_score.h"
+#include "worker/scorer/hps_v2.h"
+#include "worker/scorer/image_reward.h"
 #include "worker/scorer/pick_score.h"
+#include "worker/scorer/scorer_parts.h"
 
 namespace rsidiff::worker {
 namespace {
 
-/// One loaded thing for each folder, however many scorers name it.
-class SharedParts {
- public:
-  explicit SharedParts(const ScorerSet::Options& options) : options_(options) {}
-
-  struct Clip {
-    std::shared_ptr<const ClipModel> model;
-    std::shared_ptr<const ImageEncoder> images;
-  };
-  absl::StatusOr<Clip> LoadClip(const std::filesystem::path& folder) {
-    const std::string key = Key(folder);
-    if (auto found = clips_.find(key); found != clips_.end()) return found->second;
-    Clip clip;
-    RSIDIFF_ASSIGN_OR_RETURN(clip.model, ClipModel::Load(folder, options_.compute));
-    RSIDIFF_ASSIGN_OR_RETURN(ClipPreprocessor preprocessor, ClipPreprocessor::Load(folder));
-    RSIDIFF_ASSIGN_OR_RETURN(clip.images,
-                             ImageEncoder::Create(clip.model, std::move(preprocessor), options_.batch_size));
-    clips_.emplace(key, clip);
-    return clip;
+const ClipDefinition* DefinitionOf(ScorerType type) {
+  switch (type) {
+    case ScorerType::kHpsV20:
+    case ScorerType::kHpsV21:
+      return &HpsV2Definition();
+    case ScorerType::kPickScoreV1:
+      return &PickScoreV1Definition();
+    case ScorerType::kClipScoreVitL14Cos:
+    case ScorerType::kAestheticV2:
+      return &ClipScoreVitL14Definition();
+    default:
+      return nullptr;
   }
+}
 
-  absl::StatusOr<std::shared_ptr<PromptEncoder>> LoadPrompts(const std::filesystem::path& clip_folder,
-                                                             const std::filesystem::path& tokenizer_folder) {
-    const std::pair<std::string, std::string> key(Key(clip_folder), Key(tokenizer_folder));
-    if (auto found = prompts_.find(key); found != prompts_.end()) return found->second;
-    RSIDIFF_ASSIGN_OR_RETURN(const Clip clip, LoadClip(clip_folder));
-    RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<const ClipTokenizer> tokenizer,
-                             ClipTokenizer::Load(tokenizer_folder));
-    RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<PromptEncoder> encoder,
-                             PromptEncoder::Create(clip.model, tokenizer));
-    prompts_.emplace(key, encoder);
-    return encoder;
-  }
+absl::StatusOr<std::unique_ptr<Scorer>> LoadAesthetic(const ScorerSource& source, ScorerParts& parts) {
+  if (source.clip.empty())
+    return absl::InvalidArgumentError("no CLIP folder given whose image embedding to read");
+  // The tower is clipscore-vit-l-14-cos's, under its name.
+  const ScorerParts::Pin pin{DefinitionOf(source.type), ScorerTypeName(ScorerType::kClipScoreVitL14Cos)};
+  RSIDIFF_ASSIGN_OR_RETURN(const ScorerParts::Clip clip, parts.LoadClip(source.clip, pin));
+  const auto shape =
+      source.type == ScorerType::kAestheticV2 ? AestheticScore::Shape::kPinned : AestheticScore::Shape::kAny;
+  return AestheticScore::Load(source.folder, clip.images, shape);
+}
 
- private:
-  // Two spellings of one folder are one.
-  static std::string Key(const std::filesystem::path& folder) {
-    std::error_code error;
-    const std::filesystem::path canonical = std::filesystem::canonical(folder, error);
-    return error ? folder.string() : canonical.string();
-  }
+absl::StatusOr<std::unique_ptr<Scorer>> LoadBlipReward(const ScorerSource& source,
+                                                       const ScorerSet::Options& options) {
+  const auto shape =
+      source.type == ScorerType::kImageReward ? ImageReward::Shape::kPinned : ImageReward::Shape::kAny;
+  const std::filesystem::path& tokenizer = source.tokenizer.empty() ? source.folder : source.tokenizer;
+  return ImageReward::Load(source.folder, {options.compute, options.batch_size, tokenizer}, shape);
+}
 
-  ScorerSet::Options options_;
-  std::map<std::string, Clip> clips_;
-  std::map<std::pair<std::string, std::string>, std::shared_ptr<PromptEncoder>> prompts_;
-};
-
-absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source, SharedParts& parts) {
-  if (source.type == ScorerType::kAesthetic) {
-    if (source.clip.empty())
-      return absl::InvalidArgumentError("no CLIP folder given whose image embedding to read");
-    RSIDIFF_ASSIGN_OR_RETURN(const SharedParts::Clip clip, parts.LoadClip(source.clip));
-    return AestheticScore::Load(source.folder, clip.images);
-  }
-  if (!source.clip.empty())
-    return absl::InvalidArgumentError("a separate CLIP folder is for aesthetic scorers only");
-  RSIDIFF_ASSIGN_OR_RETURN(const SharedParts::Clip clip, parts.LoadClip(source.folder));
+absl::StatusOr<std::unique_ptr<Scorer>> LoadClipType(const ScorerSource& source, ScorerParts& parts) {
+  const ScorerParts::Pin pin{DefinitionOf(source.type), ScorerTypeName(source.type)};
+  RSIDIFF_ASSIGN_OR_RETURN(const ScorerParts::Clip clip, parts.LoadClip(source.folder, pin));
   RSIDIFF_ASSIGN_OR_RETURN(
       const std::shared_ptr<PromptEncoder> prompts,
-      parts.LoadPrompts(source.folder, source.tokenizer.empty() ? source.folder : source.tokenizer));
+      parts.LoadPrompts({source.folder, source.tokenizer.empty() ? source.folder : source.tokenizer}, pin));
   switch (source.type) {
-    case ScorerType::kClipScore:
-      return std::make_unique<ClipScore>(clip.images, prompts);
-    case ScorerType::kHps:
-      return std::make_unique<HpsScore>(clip.images, prompts);
     case ScorerType::kPickScore:
+    case ScorerType::kPickScoreV1:
       return std::make_unique<PickScore>(clip.images, prompts, clip.model->logit_scale());
-    case ScorerType::kAesthetic:
-      break;
+    case ScorerType::kHps:
+    case ScorerType::kHpsV20:
+    case ScorerType::kHpsV21:
+      return std::make_unique<HpsScore>(clip.images, prompts);
+    default:
+      return std::make_unique<ClipScore>(clip.images, prompts);
   }
-  return absl::InternalError("unknown scorer type");
+}
+
+absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source,
+                                                   const ScorerSet::Options& options, ScorerParts& parts) {
+  const ScorerFamily family = FamilyOf(source.type);
+  if (family == ScorerFamily::kAesthetic) return LoadAesthetic(source, parts);
+  if (!source.clip.empty())
+    return absl::InvalidArgumentError("a separate CLIP folder is for aesthetic scorers only");
+  return family == ScorerFamily::kBlipReward ? LoadBlipReward(source, options) : LoadClipType(source, parts);
 }
 
 // Enough of a prompt to recognise it, not cut within a UTF-8 character.
@@ -132,25 +122,16 @@ absl::Status CheckFeatures(const std::string& scorer, const at::Tensor& features
 
 }  // namespace
 
-absl::StatusOr<ScorerType> ParseScorerType(absl::string_view name) {
-  if (name == "clipscore") return ScorerType::kClipScore;
-  if (name == "hps") return ScorerType::kHps;
-  if (name == "pickscore") return ScorerType::kPickScore;
-  if (name == "aesthetic") return ScorerType::kAesthetic;
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown scorer type; there are clipscore, hps, pickscore and aesthetic: \"", name, "\""));
-}
-
 absl::StatusOr<std::unique_ptr<ScorerSet>> ScorerSet::Load(absl::Span<const ScorerSource> sources,
                                                            const Options& options) {
-  SharedParts parts(options);
+  ScorerParts parts({options.compute, options.batch_size});
   auto set = std::unique_ptr<ScorerSet>(new ScorerSet());
   for (const ScorerSource& source : sources) {
     const std::string context = absl::StrCat("scorer ", source.name);
     if (set->Find(source.name).ok()) {
       return absl::InvalidArgumentError(absl::StrCat(context, ": another scorer has this name"));
     }
-    absl::StatusOr<std::unique_ptr<Scorer>> scorer = LoadScorer(source, parts);
+    absl::StatusOr<std::unique_ptr<Scorer>> scorer = LoadScorer(source, options, parts);
     if (!scorer.ok()) return Annotate(scorer.status(), context);
     set->entries_.push_back({source.name, *std::move(scorer)});
   }

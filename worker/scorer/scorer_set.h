@@ -13,22 +13,21 @@
 #include "absl/types/span.h"
 #include "common/image/image.h"
 #include "worker/scorer/scorer.h"
+#include "worker/scorer/scorer_type.h"
 #include "worker/tensor/device.h"
 
 namespace rsidiff::worker {
-
-enum class ScorerType { kClipScore, kHps, kPickScore, kAesthetic };
-
-/// "clipscore", "hps", "pickscore" or "aesthetic"; INVALID_ARGUMENT that lists them otherwise.
-absl::StatusOr<ScorerType> ParseScorerType(absl::string_view name);
 
 /// Where one scorer's files are.
 struct ScorerSource {
   std::string name;  // unique in a set: the scorer's column
   ScorerType type = ScorerType::kClipScore;
   std::filesystem::path folder;
-  std::filesystem::path tokenizer;  // vocab.json and merges.txt; empty: `folder`. Not for aesthetic.
-  std::filesystem::path clip;       // aesthetic only: the CLIPModel folder whose embedding it reads
+  /// Folder with vocab.json and merges.txt, for a BLIP reward with vocab.txt; empty: `folder`. Not for the
+  /// aesthetic types.
+  std::filesystem::path tokenizer;
+  /// The aesthetic types only: the CLIPModel folder whose embedding is read.
+  std::filesystem::path clip;
 };
 
 /// Several scorers over the same pictures. Scorers that name the same folder share its model, and the image

@@ -59,7 +59,8 @@ absl::Status RunModel(const std::vector<std::string>& arguments) {
 }
 
 absl::Status RunPixels(const std::vector<std::string>& arguments) {
-  RSIDIFF_ASSIGN_OR_RETURN(const ClipPreprocessor preprocessor, ClipPreprocessor::Load(arguments[0]));
+  RSIDIFF_ASSIGN_OR_RETURN(const ClipPreprocessing settings, LoadClipPreprocessing(arguments[0]));
+  const ClipPreprocessor preprocessor(settings);
   NamedTensors pixels;
   for (size_t i = 2; i < arguments.size(); ++i) {
     RSIDIFF_ASSIGN_OR_RETURN(const std::string png, ReadFile(arguments[i]));

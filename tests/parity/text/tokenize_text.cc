@@ -1,11 +1,13 @@
-// tokenize_text clip|wordpiece FOLDER < lines of JSON strings > lines of {"raw", "padded", "used",
+// tokenize_text clip|open_clip|wordpiece FOLDER < lines of JSON strings > lines of {"raw", "padded", "used",
 // "truncated"}
+// tokenize_text repair < lines of JSON strings > lines of JSON strings
 #include <cstdio>
 #include <iostream>
 #include <string>
 
 #include "common/base/status_macros.h"
 #include "common/text/clip_tokenizer.h"
+#include "common/text/text_repair.h"
 #include "common/text/wordpiece_tokenizer.h"
 #include "nlohmann/json.hpp"
 
@@ -31,7 +33,14 @@ absl::Status Run(const std::string& kind, const std::string& folder) {
     TokenizeLines(*tokenizer, 35);
     return absl::OkStatus();
   }
-  RSIDIFF_ASSIGN_OR_RETURN(const auto tokenizer, ClipTokenizer::Load(folder));
+  if (kind == "repair") {
+    for (std::string line; std::getline(std::cin, line);) {
+      std::cout << nlohmann::json(RepairText(nlohmann::json::parse(line).get<std::string>())).dump() << "\n";
+    }
+    return absl::OkStatus();
+  }
+  const TextCleaning cleaning = kind == "open_clip" ? TextCleaning::kOpenClip : TextCleaning::kTransformers;
+  RSIDIFF_ASSIGN_OR_RETURN(const auto tokenizer, ClipTokenizer::Load(folder, cleaning));
   TokenizeLines(*tokenizer, 77);
   return absl::OkStatus();
 }

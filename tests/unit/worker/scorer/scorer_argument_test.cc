@@ -35,13 +35,14 @@ TEST(ScorerArgumentTest, ErrorsSayWhatIsWrong) {
   const auto message = [](absl::string_view text) {
     return std::string(ParseScorerArgument(text).status().message());
   };
-  EXPECT_THAT(message("beauty=folder"), HasSubstr("clipscore, hps, pickscore and aesthetic"));
+  EXPECT_THAT(message("beauty=folder"),
+              HasSubstr("hpsv2.1, pickscore-v1, clipscore-vit-l-14-cos, aesthetic-v2 and imagereward"));
   EXPECT_THAT(message("clipscore"), HasSubstr("TYPE=DIR"));
   EXPECT_THAT(message(""), HasSubstr("TYPE=DIR"));
   EXPECT_THAT(message("clipscore=a,tokenizer="), HasSubstr("TYPE=DIR"));
   EXPECT_THAT(message("aesthetic=a"), HasSubstr("needs clip="));
   EXPECT_THAT(message("aesthetic=a,clip=b,tokenizer=c"), HasSubstr("no tokenizer"));
-  EXPECT_THAT(message("hps=a,clip=b"), HasSubstr("for aesthetic only"));
+  EXPECT_THAT(message("hps=a,clip=b"), HasSubstr("for aesthetic and aesthetic-v2 only"));
 }
 
 }  // namespace
