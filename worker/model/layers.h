@@ -11,7 +11,7 @@
 
 namespace rsidiff::worker {
 
-/// Square kernel, same padding on all sides. The result has x's memory format.
+/// Square kernel, same padding on all sides.
 struct Conv2d {
   struct Shape {
     int64_t in;

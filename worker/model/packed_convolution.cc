@@ -47,8 +47,8 @@ const std::optional<Operators>& OneDnn() {
 
 bool PackedConvolution::Serves(const at::Tensor& x, const at::Tensor& weight) {
   return x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
-         !at::GradMode::is_enabled() && !weight.is_inference() &&
-         x.size(0) * x.size(2) * x.size(3) <= kMaxPixels && OneDnn().has_value();
+         x.is_contiguous(at::MemoryFormat::ChannelsLast) && !at::GradMode::is_enabled() &&
+         !weight.is_inference() && x.size(0) * x.size(2) * x.size(3) <= kMaxPixels && OneDnn().has_value();
 }
 
 at::Tensor PackedConvolution::operator()(const at::Tensor& x, const at::Tensor& weight,

@@ -22,8 +22,8 @@ class PackedConvolution {
   /// no gradient recorded, a small map, and a torch with oneDNN.
   static bool Serves(const at::Tensor& x, const at::Tensor& weight);
 
-  /// What at::conv2d gives, in x's memory format. Weights that have changed since the last call are noticed,
-  /// as long as they are changed through torch.
+  /// What at::conv2d gives, channels last. Weights that have changed since the last call are noticed, as long
+  /// as they are changed through torch.
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                         const Stride& stride);
 

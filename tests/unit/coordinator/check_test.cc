@@ -68,6 +68,14 @@ const std::vector<Disk>& States() {
   return states;
 }
 
+bool AllRunsEnded(const Disk& disk) {
+  for (const auto& [where, value] : disk) {
+    v1::RunRecord run;
+    if (where.first == Table::kRuns && run.ParseFromString(value) && !HasEnded(run)) return false;
+  }
+  return true;
+}
+
 /// Recovers a core from the rows and works on what is there with one worker, at most `limit` tasks.
 absl::Status WorkOn(const Disk& disk, int limit) {
   absl::Time now = absl::UnixEpoch() + absl::Hours(2);
@@ -200,9 +208,14 @@ TEST(CheckTest, NamesADeletedRowOrDoesWithoutIt) {
       }
       // Rows that a restart can do without: an idle worker, an answer, an event, what finished rounds left.
       ++spared;
-      bool needed = where.first == Table::kMeta || where.first == Table::kRuns ||
-                    where.first == Table::kRounds || where.first == Table::kPrompts;
+      bool needed =
+          where.first == Table::kMeta || where.first == Table::kRuns || where.first == Table::kRounds;
       EXPECT_FALSE(needed) << "state " << state << ", table " << TableName(where.first);
+      if (where.first == Table::kPrompts) {
+        // Of a run that has ended, which a restart does not look at; `check` does.
+        EXPECT_TRUE(AllRunsEnded(disk)) << "state " << state;
+        EXPECT_NE(Found(damaged, CheckScope::kWhole), "") << "state " << state;
+      }
       if (where.first == Table::kEvents || where.first == Table::kRequests) continue;
       EXPECT_TRUE(WorkOn(damaged, 100).ok()) << "state " << state << ", table " << TableName(where.first);
     }

@@ -126,7 +126,7 @@ TEST(CoreFilterTest, AForkKeepsTheFilterAndOneOfTheBaseModelFiltersAnew) {
     request.set_run_id(parent);
     request.set_from_round(from);
     request.set_rounds(from + 1);
-    return harness.Ok<v1::SubmitRunResponse>(request).run_id();
+    return harness.Ok<v1::SubmitRunResponse>(ForkRun{request, {}}).run_id();
   };
   const uint64_t base = fork(0);
   EXPECT_EQ(GetRun(harness, base).rounds(1).phase(), v1::ROUND_PHASE_FILTER);

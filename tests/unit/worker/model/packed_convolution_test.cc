@@ -8,6 +8,10 @@
 namespace rsidiff::worker {
 namespace {
 
+at::Tensor ChannelsLast(at::IntArrayRef sizes) {
+  return at::randn(sizes).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
 void ExpectConvolution(PackedConvolution& packed, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias, PackedConvolution::Stride stride) {
   ASSERT_TRUE(PackedConvolution::Serves(x, weight));
@@ -16,7 +20,7 @@ void ExpectConvolution(PackedConvolution& packed, const at::Tensor& x, const at:
                  {stride.stride, stride.stride}, {stride.padding, stride.padding});
   const at::Tensor result = packed(x, weight, bias, stride);
   EXPECT_TRUE(at::allclose(result.to(at::kDouble), expected, 1e-4, 1e-4)) << x.sizes() << weight.sizes();
-  EXPECT_EQ(result.suggest_memory_format(), x.suggest_memory_format());
+  EXPECT_TRUE(result.is_contiguous(at::MemoryFormat::ChannelsLast));
 }
 
 TEST(PackedConvolutionTest, IsTorchsConvolution) {
@@ -27,10 +31,7 @@ TEST(PackedConvolutionTest, IsTorchsConvolution) {
       for (const at::Tensor& bias : {at::Tensor(), at::randn({24})}) {
         PackedConvolution packed;
         const at::Tensor weight = at::randn({24, 10, kernel, kernel});
-        const at::Tensor x = at::randn({3, 10, 7, 9});
-        ExpectConvolution(packed, x, weight, bias, {stride, kernel / 2});
-        ExpectConvolution(packed, x.contiguous(at::MemoryFormat::ChannelsLast), weight, bias,
-                          {stride, kernel / 2});
+        ExpectConvolution(packed, ChannelsLast({3, 10, 7, 9}), weight, bias, {stride, kernel / 2});
       }
     }
   }
@@ -40,22 +41,23 @@ TEST(PackedConvolutionTest, NoticesNewWeightsAndOtherSizes) {
   at::NoGradGuard no_grad;
   PackedConvolution packed;
   const at::Tensor weight = at::randn({8, 4, 3, 3}), bias = at::randn({8});
-  const at::Tensor x = at::randn({2, 4, 6, 6});
+  const at::Tensor x = ChannelsLast({2, 4, 6, 6});
   ExpectConvolution(packed, x, weight, bias, {1, 1});
   weight.copy_(at::randn({8, 4, 3, 3}));
   ExpectConvolution(packed, x, weight, bias, {1, 1});
   weight.mul_(0.5);
   ExpectConvolution(packed, x, weight, bias, {1, 1});
-  ExpectConvolution(packed, at::randn({5, 4, 3, 9}), weight, bias, {1, 1});
+  ExpectConvolution(packed, ChannelsLast({5, 4, 3, 9}), weight, bias, {1, 1});
 }
 
-TEST(PackedConvolutionTest, LeavesGradientsOtherTypesAndLargeMapsToTorch) {
-  const at::Tensor weight = at::randn({8, 4, 3, 3}), x = at::randn({2, 4, 6, 6});
+TEST(PackedConvolutionTest, LeavesGradientsOtherTypesLayoutsAndLargeMapsToTorch) {
+  const at::Tensor weight = at::randn({8, 4, 3, 3}), x = ChannelsLast({2, 4, 6, 6});
   EXPECT_FALSE(PackedConvolution::Serves(x, weight));
   at::NoGradGuard no_grad;
   EXPECT_TRUE(PackedConvolution::Serves(x, weight));
   EXPECT_FALSE(PackedConvolution::Serves(x.to(at::kBFloat16), weight.to(at::kBFloat16)));
-  EXPECT_FALSE(PackedConvolution::Serves(at::randn({2, 4, 64, 64}), weight));
+  EXPECT_FALSE(PackedConvolution::Serves(ChannelsLast({2, 4, 64, 64}), weight));
+  EXPECT_FALSE(PackedConvolution::Serves(x.contiguous(), weight));
 }
 
 }  // namespace
