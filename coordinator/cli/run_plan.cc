@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/config/scorer_family.h"
 #include "coordinator/cli/model_flops.h"
 #include "coordinator/cli/run_text.h"
 
@@ -114,7 +115,7 @@ ScoringWork CountScoring(const v1::RunSpec& spec, v1::ScorerRole judges) {
   ScoringWork work;
   for (const v1::ScorerSpec& scorer : spec.scorers()) {
     if (scorer.role() == v1::SCORER_ROLE_HELD_OUT && judges != v1::SCORER_ROLE_HELD_OUT) continue;
-    const bool aesthetic = scorer.type() == v1::SCORER_TYPE_AESTHETIC;
+    const bool aesthetic = FamilyOf(scorer.type()) == ScorerFamily::kAesthetic;
     const std::string& folder = aesthetic ? scorer.clip() : scorer.path();
     const absl::StatusOr<ClipFlops> clip = CountClipFlops(folder);
     if (!clip.ok()) {

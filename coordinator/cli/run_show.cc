@@ -41,7 +41,8 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
       << "rounds     " << run.newest_round() << " of " << run.spec().rounds() << "\n"
       << "prompts    " << run.train_prompt_count() << " training, " << run.evaluation_prompt_count()
       << " evaluation\n"
-      << FilterLine(run.inputs()) << EmbeddingFilterLine(run) << "submitted  " << TimeText(run.submitted_us()) << " UTC\n";
+      << FilterLine(run.inputs()) << EmbeddingFilterLine(run) << "submitted  " << TimeText(run.submitted_us())
+      << " UTC\n";
   if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
   if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";

@@ -42,8 +42,8 @@ absl::string_view KindOf(absl::string_view reason);
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,
                                         const FilterThresholds& thresholds);
 
-/// The kept prompts in the order in which the filter went through them: the clearest first, then the shortest,
-/// then by their bytes. A look at text embeddings goes on in that order.
+/// The kept prompts in the order in which the filter went through them: the clearest first, then the
+/// shortest, then by their bytes. A look at text embeddings goes on in that order.
 std::vector<uint32_t> KeptInOrder(const std::vector<std::string>& prompts,
                                   const std::vector<JudgedPrompt>& judged);
 

@@ -88,11 +88,11 @@ v1::RoundPhase NextPhase(const v1::RunSpec& spec, uint32_t round, v1::RoundPhase
 }
 
 int PhaseOrder(v1::RoundPhase phase) {
-  static constexpr v1::RoundPhase kOrder[] = {v1::ROUND_PHASE_UNSPECIFIED, v1::ROUND_PHASE_FILTER, v1::ROUND_PHASE_SAMPLE,
-                                              v1::ROUND_PHASE_REFERENCE,   v1::ROUND_PHASE_SELECT,
-                                              v1::ROUND_PHASE_WEIGHT,      v1::ROUND_PHASE_TRAIN,
-                                              v1::ROUND_PHASE_EVALUATE,    v1::ROUND_PHASE_DONE,
-                                              v1::ROUND_PHASE_FAILED,      v1::ROUND_PHASE_ABANDONED};
+  static constexpr v1::RoundPhase kOrder[] = {
+      v1::ROUND_PHASE_UNSPECIFIED, v1::ROUND_PHASE_FILTER,   v1::ROUND_PHASE_SAMPLE,
+      v1::ROUND_PHASE_REFERENCE,   v1::ROUND_PHASE_SELECT,   v1::ROUND_PHASE_WEIGHT,
+      v1::ROUND_PHASE_TRAIN,       v1::ROUND_PHASE_EVALUATE, v1::ROUND_PHASE_DONE,
+      v1::ROUND_PHASE_FAILED,      v1::ROUND_PHASE_ABANDONED};
   return static_cast<int>(std::find(std::begin(kOrder), std::end(kOrder), phase) - std::begin(kOrder));
 }
 

@@ -151,7 +151,8 @@ Families PromptFamilies(const std::vector<const v1::RunStatus*>& runs) {
     const v1::RunInputs& inputs = run->run().inputs();
     if (!inputs.has_filtered()) continue;
     rejected.Add({{"run", id}, {"score", "clarity"}}, inputs.filtered().clarity());
-    rejected.Add({{"run", id}, {"score", "specificity"}}, inputs.filtered().specificity() + embedded.specificity());
+    rejected.Add({{"run", id}, {"score", "specificity"}},
+                 inputs.filtered().specificity() + embedded.specificity());
     rejected.Add({{"run", id}, {"score", "diversity"}}, inputs.filtered().diversity() + embedded.diversity());
   }
   return {kept.Build(), rejected.Build()};

@@ -233,8 +233,8 @@ class Core::Impl {
   std::multimap<absl::Time, TaskId> wakeups_;      // ends of back-offs and preferences
   // Since lease polls were last served, there may be work that was not there before:
   bool work_for_everybody_ = false;
-  std::set<std::string> work_for_;                   // for these workers
-  std::set<std::pair<uint64_t, uint32_t>> joining_;  // rounds that a worker waits to train
+  std::set<std::string> work_for_;                    // for these workers
+  std::set<std::pair<uint64_t, uint32_t>> joining_;   // rounds that a worker waits to train
   std::set<std::pair<uint64_t, uint32_t>> reducing_;  // rounds whose selection or weights are under way
   std::list<SampleMap> discarded_;                    // samples nobody needs: to free a million takes a while
   CoreStatistics statistics_;

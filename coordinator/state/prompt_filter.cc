@@ -34,8 +34,7 @@ std::string RejectedLine(const Run& run, const Rejection& rejection) {
 bool Core::Impl::AdvanceFilter(Run& run, Round& round) {
   if (!AllDone(round, v1::TASK_KIND_EMBED, v1::PURPOSE_TRAINING)) return false;
   if (round.groups.count({v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING}) == 0) {
-    AddTask(run, round,
-            {run.id(), round.record.round(), v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING, 0});
+    AddTask(run, round, {run.id(), round.record.round(), v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING, 0});
     return false;
   }
   if (!AllDone(round, v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING)) return false;

@@ -86,7 +86,8 @@ absl::Status Check(const v1::FilterWork& work, const v1::FilterResult& result) {
     const uint32_t prompt = result.rejected(i);
     const uint32_t nearest = result.nearest(i);
     if (prompt >= work.prompts() || (i > 0 && prompt <= result.rejected(i - 1))) {
-      return absl::InvalidArgumentError(absl::StrCat("result's rejected prompts are out of order at ", prompt));
+      return absl::InvalidArgumentError(
+          absl::StrCat("result's rejected prompts are out of order at ", prompt));
     }
     if (nearest > prompt || rejected.contains(nearest)) {
       return absl::InvalidArgumentError(

@@ -18,7 +18,8 @@ namespace {
 constexpr int kBatch = 16;
 
 // [prompts, D] fp32 on the CPU, rows of length 1.
-absl::StatusOr<at::Tensor> Encode(const std::vector<std::string>& prompts, StableDiffusionPipeline& pipeline) {
+absl::StatusOr<at::Tensor> Encode(const std::vector<std::string>& prompts,
+                                  StableDiffusionPipeline& pipeline) {
   const ClipTextModel& encoder = pipeline.text_encoder();
   const int64_t length = encoder.config().max_position_embeddings;
   at::Tensor ids = at::empty({static_cast<int64_t>(prompts.size()), length}, at::kLong);
@@ -51,16 +52,14 @@ absl::StatusOr<v1::EmbedResult> Embed(const v1::TaskPayload& payload, PhaseConte
     if (control.cancelled()) return absl::CancelledError("the result is not wanted any more");
     control.ReportProgress(static_cast<double>(begin) / static_cast<double>(prompts.size()));
     const size_t end = std::min(prompts.size(), begin + kBatch);
-    RSIDIFF_ASSIGN_OR_RETURN(batches.emplace_back(),
-                             Encode({prompts.begin() + static_cast<ptrdiff_t>(begin),
-                                     prompts.begin() + static_cast<ptrdiff_t>(end)},
-                                    *pipeline));
+    RSIDIFF_ASSIGN_OR_RETURN(batches.emplace_back(), Encode({prompts.begin() + static_cast<ptrdiff_t>(begin),
+                                                             prompts.begin() + static_cast<ptrdiff_t>(end)},
+                                                            *pipeline));
   }
   RSIDIFF_ASSIGN_OR_RETURN(at::Tensor empty, Encode({""}, *pipeline));
-  RSIDIFF_ASSIGN_OR_RETURN(
-      std::string file,
-      SerializeSafetensors({{"embeddings", at::cat(batches)}, {"empty", empty[0].contiguous()}},
-                           {{"format", "pt"}}));
+  RSIDIFF_ASSIGN_OR_RETURN(std::string file, SerializeSafetensors({{"embeddings", at::cat(batches)},
+                                                                   {"empty", empty[0].contiguous()}},
+                                                                  {{"format", "pt"}}));
   v1::EmbedResult result;
   RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_embeddings(), context.store.Put(file));
   return result;

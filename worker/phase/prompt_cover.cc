@@ -71,7 +71,8 @@ void Cover::Keep(const at::Tensor& rows, const std::vector<uint32_t>& prompts) {
   const int64_t want = have + rows.size(0);
   if (!rows_.defined() || rows_.size(0) < want) {
     const int64_t room = std::min<int64_t>(std::max(2 * have, want), work_.prompts());
-    at::Tensor larger = at::empty({std::max(room, want), rows.size(1)}, rows_.defined() ? rows_.options() : rows.options().device(device_));
+    at::Tensor larger = at::empty({std::max(room, want), rows.size(1)},
+                                  rows_.defined() ? rows_.options() : rows.options().device(device_));
     if (have > 0) larger.slice(0, 0, have).copy_(rows_.slice(0, 0, have));
     rows_ = larger;
   }
@@ -124,14 +125,14 @@ absl::StatusOr<v1::FilterResult> CoverPrompts(const v1::FilterWork& work, PhaseC
     RSIDIFF_ASSIGN_OR_RETURN(at::Tensor empty, ReadTensor(context.store, digest, "empty", 1));
     if (width == 0) width = block.size(1);
     if (block.size(1) != width || empty.size(0) != width) {
-      return absl::InvalidArgumentError(absl::StrCat("artifact ", digest, ": embeddings of length ", block.size(1),
-                                                     " and ", empty.size(0), ", not ", width));
+      return absl::InvalidArgumentError(absl::StrCat("artifact ", digest, ": embeddings of length ",
+                                                     block.size(1), " and ", empty.size(0), ", not ", width));
     }
     cover.Add(block.to(at::kFloat).contiguous(), empty.to(at::kFloat));
   }
   if (cover.judged() != work.prompts()) {
-    return absl::InvalidArgumentError(absl::StrCat("the embeddings files hold ", cover.judged(), " prompts, not ",
-                                                   work.prompts()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the embeddings files hold ", cover.judged(), " prompts, not ", work.prompts()));
   }
   return cover.TakeResult();
 }

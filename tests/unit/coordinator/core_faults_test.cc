@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/protocol.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
@@ -58,7 +59,8 @@ TEST_F(CoreFaultsTest, AnotherProtocolVersionIsRefused) {
   request.set_protocol_version(kProtocolVersion + 1);
   absl::Status status = harness_.Error(request);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("worker w speaks protocol version 2"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("worker w speaks protocol version ", kProtocolVersion + 1)));
 }
 
 TEST_F(CoreFaultsTest, RegisterTwiceWithOneRequestIdIsOneIncarnation) {

@@ -120,6 +120,7 @@ TEST(CoreFilterTest, AForkKeepsTheFilterAndOneOfTheBaseModelFiltersAnew) {
   const uint64_t incarnation = harness.Register("w");
   const uint64_t parent = harness.Ok<v1::SubmitRunResponse>(FilteredRun(1)).run_id();
   harness.Work("w", incarnation);
+  harness.Pass(absl::Seconds(1));  // what was begun before the fork is the parent's
   auto fork = [&](uint32_t from) {
     v1::ForkRunRequest request;
     request.set_request_id("fork-" + std::to_string(from));

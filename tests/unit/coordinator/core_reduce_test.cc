@@ -24,15 +24,19 @@ v1::SubmitRunRequest Request(v1::WeightMethod method) {
   return request;
 }
 
-/// What selection and weights leave behind: samples and rounds as they are on the disk.
+/// What selection and weights leave behind: samples and rounds as they are on the disk, as text, in which
+/// maps are sorted.
 std::map<std::string, std::string> Results(const CoreHarness& harness) {
   std::map<std::string, std::string> results;
   for (const auto& [where, value] : harness.disk()) {
-    if (where.first == Table::kSamples) results[where.second] = value;
+    v1::SampleRecord sample;
+    if (where.first == Table::kSamples && sample.ParseFromString(value)) {
+      results[where.second] = sample.DebugString();
+    }
     if (where.first != Table::kRounds) continue;
     v1::RoundRecord round;
     round.ParseFromString(value);
-    std::string text = round.checkpoint() + round.selection().SerializePartialAsString();
+    std::string text = round.checkpoint() + round.selection().DebugString();
     for (const std::string& part : round.manifest_parts()) text += harness.artifacts().at(part);
     results["round " + std::to_string(round.round())] = text;
   }

@@ -68,12 +68,4 @@ grpc::Status FakeWorker::Join(const v1::Grant& grant) {
   return grpc::Status::OK;
 }
 
-grpc::Status FakeWorker::WorkUntilIdle() {
-  while (true) {
-    int before = completed_;
-    grpc::Status status = WorkOnce();
-    if (!status.ok() || completed_ == before) return status;
-  }
-}
-
 }  // namespace rsidiff::coordinator

@@ -29,9 +29,6 @@ class FakeWorker {
   /// Leases, computes and completes at most one task. Errors are those of the calls.
   grpc::Status WorkOnce();
 
-  /// Works until a lease call brings nothing.
-  grpc::Status WorkUntilIdle();
-
   int completed() const { return completed_; }
 
  private:

@@ -48,7 +48,8 @@ class PromptCoverTest : public ::testing::Test {
   std::string File(const at::Tensor& rows) {
     at::Tensor empty = at::zeros({rows.size(1)});
     empty[0] = 1;
-    return store_->Put(SerializeSafetensors({{"embeddings", rows.contiguous()}, {"empty", empty}}, {}).value())
+    return store_
+        ->Put(SerializeSafetensors({{"embeddings", rows.contiguous()}, {"empty", empty}}, {}).value())
         .value();
   }
 
