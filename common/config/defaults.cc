@@ -25,6 +25,14 @@ void FillPrompts(v1::PromptSpec& prompts) {
   RSIDIFF_DEFAULT(filter, diversity, 0.1);
   RSIDIFF_DEFAULT(filter, embedding_distance, 0);
   RSIDIFF_DEFAULT(filter, embedding_specificity, 0);
+  if (!filter.has_judge()) return;
+  v1::PromptJudgeSpec& judge = *filter.mutable_judge();
+  RSIDIFF_DEFAULT(judge, clarity, 0.5);
+  RSIDIFF_DEFAULT(judge, specificity, 0.5);
+  RSIDIFF_DEFAULT(judge, timeout, 30);
+  RSIDIFF_DEFAULT(judge, retries, 3);
+  RSIDIFF_DEFAULT(judge, parallel, 4);
+  if (judge.api_key_variable().empty()) judge.set_api_key_variable("OPENAI_API_KEY");
 }
 
 void FillSampling(v1::SamplingSpec& sampling) {
@@ -66,6 +74,7 @@ void FillWeights(const v1::RunSpec& spec, v1::WeightSpec& weights) {
   RSIDIFF_DEFAULT(weights, min, 0.1);
   RSIDIFF_DEFAULT(weights, max, 5);
   RSIDIFF_DEFAULT(weights, ess_floor, 0.3);
+  RSIDIFF_DEFAULT(weights, neighbours, 5);
 }
 
 void FillLora(v1::LoraSpec& lora) {
@@ -132,6 +141,7 @@ void FillDefaults(v1::RunSpec& spec) {
   FillTrain(*spec.mutable_train());
   FillEvaluation(spec, *spec.mutable_evaluation());
   if (!spec.stop().has_patience()) spec.mutable_stop()->set_patience(0);
+  if (!spec.stop().has_roll_back_after()) spec.mutable_stop()->set_roll_back_after(0);
   FillWorkers(*spec.mutable_workers());
 }
 

@@ -92,6 +92,11 @@ class PathChecker {
       CheckScorer(spec_.scorers(i), absl::StrCat("scorers[", i, "]"));
     CheckPrompts("prompts.train", spec_.prompts().train());
     CheckPrompts("prompts.evaluation", spec_.prompts().evaluation());
+    const std::string& rubric = spec_.prompts().filter().judge().rubric();
+    if (!rubric.empty() && !IsFile(rubric)) {
+      Error("prompts.filter.judge.rubric",
+            absl::StrCat("prompts.filter.judge.rubric: no such file: ", rubric));
+    }
     return std::move(errors_);
   }
 
@@ -167,6 +172,10 @@ void ResolvePaths(const fs::path& folder, ReadSpec& read) {
     scorer.set_clip(Resolved(folder, scorer.clip()));
   }
   if (!spec.has_prompts()) return;
+  if (spec.prompts().filter().has_judge()) {
+    v1::PromptJudgeSpec& judge = *spec.mutable_prompts()->mutable_filter()->mutable_judge();
+    judge.set_rubric(Resolved(folder, judge.rubric()));
+  }
   ResolvePrompts(folder, "prompts.train", read, *spec.mutable_prompts()->mutable_train());
   ResolvePrompts(folder, "prompts.evaluation", read, *spec.mutable_prompts()->mutable_evaluation());
 }

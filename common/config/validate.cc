@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -51,6 +52,11 @@ constexpr Range kRanges[] = {
     {"prompts.filter.diversity", 0, kIn, 1, kEx},
     {"prompts.filter.embedding_distance", 0, kIn, 2, kIn},
     {"prompts.filter.embedding_specificity", 0, kIn, 2, kIn},
+    {"prompts.filter.judge.clarity", 0, kIn, 1, kIn},
+    {"prompts.filter.judge.specificity", 0, kIn, 1, kIn},
+    {"prompts.filter.judge.timeout", 0.1, kIn, 3600, kIn},
+    {"prompts.filter.judge.retries", 0, kIn, 100, kIn},
+    {"prompts.filter.judge.parallel", 1, kIn, 256, kIn},
     {"sampling.samples_per_prompt", 1, kIn, 1024, kIn},
     {"sampling.steps", 1, kIn, 1000, kIn},
     {"sampling.guidance_scale", 0, kIn, 100, kIn},
@@ -62,6 +68,7 @@ constexpr Range kRanges[] = {
     {"weights.min", 0, kIn, 1, kIn},
     {"weights.max", 1, kIn, 1e6, kIn},
     {"weights.ess_floor", 0, kIn, 1, kIn},
+    {"weights.neighbours", 1, kIn, 1000, kIn},
     {"train.steps", 1, kIn, 10'000'000, kIn},
     {"train.global_batch", 1, kIn, 65'536, kIn},
     {"train.micro_batch", 1, kIn, 65'536, kIn},
@@ -81,6 +88,8 @@ constexpr Range kRanges[] = {
     {"evaluation.samples_per_prompt", 1, kIn, 1024, kIn},
     {"evaluation.steps", 1, kIn, 1000, kIn},
     {"evaluation.guidance_scale", 0, kIn, 100, kIn},
+    {"stop.patience", 0, kIn, 1000, kIn},
+    {"stop.roll_back_after", 0, kIn, 1000, kIn},
     {"workers.threads", 1, kIn, 256, kIn},
     {"workers.train_min", 1, kIn, 4096, kIn},
     {"workers.train_max", 0, kIn, 4096, kIn},
@@ -145,6 +154,9 @@ class Validator {
     CheckFeatures("weights.features", spec_.weights().features());
     CheckFeatures("evaluation.features", spec_.evaluation().features());
     CheckTrain();
+    CheckStop();
+    CheckLabels();
+    CheckJudge();
     return std::move(errors_);
   }
 
@@ -277,8 +289,9 @@ class Validator {
     }
     if (spec_.scorers_size() == 0) return;
     if (valid.empty()) {
-      const bool needed = path != "weights.features" ||
-                          (spec_.rounds() > 0 && spec_.weights().method() == v1::WEIGHT_METHOD_GAUSSIAN);
+      const v1::WeightMethod method = spec_.weights().method();
+      const bool weighs_distances = method == v1::WEIGHT_METHOD_GAUSSIAN || method == v1::WEIGHT_METHOD_KNN;
+      const bool needed = path != "weights.features" || (spec_.rounds() > 0 && weighs_distances);
       if (needed) {
         Error(path, absl::StrCat("needs a ", path == "weights.features" ? "selection " : "",
                                  "scorer of a clipscore, hps or pickscore type, and there is none"));
@@ -316,6 +329,40 @@ class Validator {
       Error("workers.train_max",
             absl::StrCat("is ", workers.train_max(), ", less than workers.train_min, ", workers.train_min()));
     }
+  }
+
+  void CheckStop() {
+    const v1::StopSpec& stop = spec_.stop();
+    if (stop.patience() > 0 && stop.roll_back_after() >= stop.patience()) {
+      Error("stop.roll_back_after",
+            absl::StrCat("is ", stop.roll_back_after(), ", but the run ends after stop.patience, ",
+                         stop.patience(), ", rounds without a better one, before it would roll back"));
+    }
+  }
+
+  void CheckLabels() {
+    const v1::WorkerSpec& workers = spec_.workers();
+    const std::pair<const char*, const google::protobuf::RepeatedPtrField<std::string>*> lists[] = {
+        {"workers.generate_on", &workers.generate_on()},
+        {"workers.score_on", &workers.score_on()},
+        {"workers.train_on", &workers.train_on()}};
+    for (const auto& [path, labels] : lists) {
+      for (int i = 0; i < labels->size(); ++i) {
+        if (IsName(labels->Get(i), "._-")) continue;
+        Error(absl::StrCat(path, "[", i, "]"), "a label is 1 to 63 of a-z, 0-9, '.', '_' and '-'");
+      }
+    }
+  }
+
+  void CheckJudge() {
+    if (!spec_.prompts().filter().has_judge()) return;
+    const v1::PromptJudgeSpec& judge = spec_.prompts().filter().judge();
+    const std::string& endpoint = judge.endpoint();
+    if (!absl::StartsWith(endpoint, "http://") && !absl::StartsWith(endpoint, "https://")) {
+      Error("prompts.filter.judge.endpoint",
+            endpoint.empty() ? "is missing" : "has to begin with http:// or https://");
+    }
+    if (judge.model().empty()) Error("prompts.filter.judge.model", "is missing");
   }
 
   const v1::RunSpec& spec_;

@@ -1,5 +1,7 @@
 #include "common/text/open_clip_words.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "common/base/utf8.h"
 #include "common/text/clip_words.h"
@@ -13,6 +15,9 @@ namespace {
 
 // open_clip's pattern ignores case, and the long s is a small s to that.
 constexpr absl::string_view kLongS = "'\xC5\xBF";
+// U+0345 combining Greek ypogegrammeni: a mark, and a small iota where case is ignored. So the pattern takes
+// it for no letter and for no other sign either, and drops it.
+constexpr absl::string_view kDropped = "\xCD\x85";
 
 size_t FixedWordLength(absl::string_view rest) {
   for (absl::string_view word :
@@ -57,9 +62,14 @@ std::vector<absl::string_view> SplitOpenClipWords(absl::string_view text) {
       begin += length;
       continue;
     }
+    if (absl::StartsWith(text.substr(begin), kDropped)) {
+      begin += kDropped.size();
+      continue;
+    }
     const ClipRun run = ClipRunAt(text, begin);
-    if (run.type != UnicodeClass::kSpace) words.push_back(text.substr(begin, run.end - begin));
-    begin = run.end;
+    const size_t end = std::min(run.end, text.find(kDropped, begin));
+    if (run.type != UnicodeClass::kSpace) words.push_back(text.substr(begin, end - begin));
+    begin = end;
   }
   return words;
 }

@@ -104,12 +104,18 @@ std::string RejectedLines(const FilterOutcome& outcome) {
   for (size_t i = 0; i < outcome.prompts.size(); ++i) {
     const JudgedPrompt& judged = outcome.judged[i];
     if (judged.verdict == Verdict::kKept) continue;
-    const nlohmann::ordered_json line = {{"prompt", outcome.prompts[i]},
-                                         {"rejected_by", std::string(VerdictName(judged.verdict))},
-                                         {"reason", judged.reason},
-                                         {"clarity", Rounded(judged.clarity)},
-                                         {"specificity", Rounded(judged.specificity)},
-                                         {"diversity", Rounded(judged.diversity)}};
+    nlohmann::ordered_json line = {{"prompt", outcome.prompts[i]},
+                                   {"rejected_by", std::string(VerdictName(judged.verdict))},
+                                   {"reason", judged.reason},
+                                   {"clarity", Rounded(judged.clarity)},
+                                   {"specificity", Rounded(judged.specificity)},
+                                   {"diversity", Rounded(judged.diversity)}};
+    if (i < outcome.judgements.size() && outcome.judgements[i].has_value()) {
+      const Judgement& judgement = *outcome.judgements[i];
+      line["judge"] = {{"clarity", Rounded(judgement.clarity)},
+                       {"specificity", Rounded(judgement.specificity)},
+                       {"reason", judgement.reason}};
+    }
     absl::StrAppend(&lines, line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace),
                     "\n");
   }

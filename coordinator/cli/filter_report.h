@@ -2,11 +2,13 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "coordinator/cli/table.h"
+#include "coordinator/judge/judge_answer.h"
 #include "coordinator/prompt/filter.h"
 
 namespace rsidiff::coordinator {
@@ -16,7 +18,9 @@ struct FilterOutcome {
   FilterThresholds thresholds;
   std::vector<std::string> prompts;
   std::vector<JudgedPrompt> judged;  // one for each prompt
-  size_t exact_duplicates = 0;       // dropped while the files were read
+  // One for each prompt, of those that a judge was asked about; empty without a judge.
+  std::vector<std::optional<Judgement>> judgements;
+  size_t exact_duplicates = 0;  // dropped while the files were read
 };
 
 /// Every rejected prompt with its scores and the reason, a JSON object a line: docs/formats.md, "Rejected

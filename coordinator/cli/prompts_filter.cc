@@ -11,8 +11,10 @@
 #include "absl/strings/string_view.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/config/defaults.h"
 #include "common/config/run_file.h"
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/filter_judge.h"
 #include "coordinator/cli/filter_report.h"
 #include "coordinator/cli/new_folder.h"
 #include "coordinator/cli/table.h"
@@ -28,18 +30,21 @@ struct Options {
   std::optional<double> clarity;
   std::optional<double> specificity;
   std::optional<double> diversity;
+  v1::PromptJudgeSpec judge;  // without an endpoint: none
+  std::string judge_cache;
 };
 
 // Takes what the run file says where the command line says nothing.
 absl::Status TakeRunFile(Options& options) {
   if (options.run_file.empty()) return absl::OkStatus();
-  RSIDIFF_ASSIGN_OR_RETURN(const RunFile file, LoadRunFile(options.run_file, {}));
-  const v1::PromptSpec& prompts = file.spec.prompts();
+  RSIDIFF_ASSIGN_OR_RETURN(RunFile file, LoadRunFile(options.run_file, {}));
+  v1::PromptSpec& prompts = *file.spec.mutable_prompts();
   if (options.files.empty()) options.files.assign(prompts.train().begin(), prompts.train().end());
   if (!prompts.has_filter()) return absl::OkStatus();
   if (!options.clarity) options.clarity = prompts.filter().clarity();
   if (!options.specificity) options.specificity = prompts.filter().specificity();
   if (!options.diversity) options.diversity = prompts.filter().diversity();
+  if (options.judge.endpoint().empty()) options.judge.Swap(prompts.mutable_filter()->mutable_judge());
   return absl::OkStatus();
 }
 
@@ -83,7 +88,19 @@ absl::Status WriteOutcome(const FilterOutcome& outcome, const FilterKinds& kinds
   return folder.Commit();
 }
 
+// A judge that the command line names has the defaults of one in a run file.
+absl::Status CompleteJudge(Options& options) {
+  if (options.judge.endpoint().empty()) return absl::OkStatus();
+  if (options.judge.model().empty()) return absl::InvalidArgumentError("--judge needs --judge-model");
+  v1::RunSpec spec;
+  spec.mutable_prompts()->mutable_filter()->mutable_judge()->Swap(&options.judge);
+  FillDefaults(spec);
+  options.judge.Swap(spec.mutable_prompts()->mutable_filter()->mutable_judge());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ExitCode> Filter(Options options, CommandContext& context) {
+  RSIDIFF_RETURN_IF_ERROR(CompleteJudge(options));
   RSIDIFF_RETURN_IF_ERROR(TakeRunFile(options));
   if (options.files.empty()) {
     context.Note("error: name prompt files, or a run file that has some");
@@ -97,6 +114,9 @@ absl::StatusOr<ExitCode> Filter(Options options, CommandContext& context) {
   outcome.exact_duplicates = list.duplicates;
   outcome.prompts = std::move(list.prompts);
   outcome.judged = FilterPrompts(outcome.prompts, outcome.thresholds);
+  if (!options.judge.endpoint().empty()) {
+    RSIDIFF_RETURN_IF_ERROR(ApplyJudge(options.judge, options.judge_cache, outcome, context));
+  }
   const FilterKinds kinds = KindsOf(outcome);
   if (!options.out.empty()) {
     RSIDIFF_RETURN_IF_ERROR(WriteOutcome(outcome, kinds, options.out));
@@ -132,11 +152,27 @@ void AddPromptsFilter(CLI::App& parent, CommandSet& commands) {
                   "Least distance to a kept prompt, 0 to 1 (default 0.1); 0 turns it off")
       ->check(CLI::Range(0.0, 0.999))
       ->type_name("SHARE");
+  app->add_option_function<std::string>(
+         "--judge", [options](const std::string& url) { options->judge.set_endpoint(url); },
+         "Ask a language model about the kept prompts too: base URL of an OpenAI-compatible endpoint")
+      ->type_name("URL");
+  app->add_option_function<std::string>(
+         "--judge-model", [options](const std::string& name) { options->judge.set_model(name); },
+         "Its name there")
+      ->type_name("NAME");
+  app->add_option_function<std::string>(
+         "--judge-rubric", [options](const std::string& file) { options->judge.set_rubric(file); },
+         "Text file with instructions in place of the built-in ones")
+      ->type_name("FILE");
+  app->add_option("--judge-cache", options->judge_cache,
+                  "Folder with its answers so far (default ~/.cache/rsidiff/judge)")
+      ->type_name("DIR");
   app->footer(
       "\nPrints how many prompts are kept and rejected, by reason. docs/method.md explains the scores.\n\n"
       "Examples:\n  rsidiff prompts filter --out filtered prompts/*.txt\n"
       "  rsidiff prompts filter --run deploy/examples/shapes.yaml --json\n"
-      "  rsidiff prompts filter --diversity 0.3 --out filtered PartiPrompts.tsv");
+      "  rsidiff prompts filter --diversity 0.3 --out filtered PartiPrompts.tsv\n"
+      "  rsidiff prompts filter --judge http://localhost:8000/v1 --judge-model qwen2.5-7b-instruct pool.txt");
   commands.Bind(app, [options](CommandContext& context) { return Filter(*options, context); });
 }
 

@@ -48,7 +48,8 @@ void RunProgress::Update(const v1::RunStatus& status, int workers, absl::Time no
   const v1::RoundRecord* round = NewestRound(status);
   signature_ = absl::StrCat(StateName(status.run().state()), "|", round == nullptr ? 0 : round->round(), "|",
                             round == nullptr ? "" : PhaseName(round->phase()), "|", workers, "|",
-                            evaluated == nullptr ? -1 : static_cast<int>(evaluated->round()));
+                            evaluated == nullptr ? -1 : static_cast<int>(evaluated->round()), "|",
+                            status.run().collapse(), "|", status.waits_for());
   for (const Part& part : parts_) {
     absl::StrAppend(&signature_, "|", part.title, " ", static_cast<int>(10 * Share(part.done, part.total)));
   }
@@ -138,6 +139,9 @@ std::vector<std::string> RunProgress::Screen(const Terminal& terminal) const {
     for (const std::string& fact : facts) absl::StrAppend(&lines.back(), "  ", fact);
   }
   if (const std::string scores = ScoreText(); !scores.empty()) lines.push_back(scores);
+  for (const std::string& warning : {status_.run().collapse(), status_.waits_for()}) {
+    if (!warning.empty()) lines.push_back(Styled(warning, Style::kYellow, terminal));
+  }
   if (!status_.last_error().empty()) {
     lines.push_back(Styled("last error: " + status_.last_error(), Style::kYellow, terminal));
   }
@@ -154,6 +158,9 @@ std::string RunProgress::Line() const {
     if (!part.detail.empty()) absl::StrAppend(&line, " (", part.detail, ")");
   }
   if (const std::string scores = ScoreText(); !scores.empty()) absl::StrAppend(&line, "; ", scores);
+  for (const std::string& warning : {status_.run().collapse(), status_.waits_for()}) {
+    if (!warning.empty()) absl::StrAppend(&line, "; ", warning);
+  }
   return line;
 }
 

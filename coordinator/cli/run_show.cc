@@ -45,6 +45,8 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
       << " UTC\n";
   if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
   if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
+  if (!run.collapse().empty()) out << "collapse   " << run.collapse() << "\n";
+  if (!status.waits_for().empty()) out << "waiting    " << status.waits_for() << "\n";
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";
 }
 

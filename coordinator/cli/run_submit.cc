@@ -15,6 +15,7 @@
 #include "common/config/run_file.h"
 #include "common/config/yaml_writer.h"
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/filter_judge.h"
 #include "coordinator/cli/filter_report.h"
 #include "coordinator/cli/run_follow.h"
 #include "coordinator/cli/run_plan.h"
@@ -29,6 +30,7 @@ struct Options {
   bool dry_run = false;
   std::vector<std::string> overrides;
   std::string request_id;
+  std::string judge_cache;
   GpuRate gpu;
 };
 
@@ -57,12 +59,14 @@ absl::StatusOr<LoadedPrompts> ReadList(const google::protobuf::RepeatedPtrField<
 }
 
 // Leaves the training prompts that the filter rejects out. Evaluation prompts are never filtered.
-absl::Status FilterTraining(const v1::PromptFilterSpec& spec, Prompts& prompts, CommandContext& context) {
+absl::Status FilterTraining(const v1::PromptFilterSpec& spec, const std::string& judge_cache,
+                            Prompts& prompts, CommandContext& context) {
   if (!spec.enabled() || prompts.train.prompts.empty()) return absl::OkStatus();
   FilterOutcome outcome;
   outcome.thresholds = ThresholdsOf(spec);
   outcome.prompts = std::move(prompts.train.prompts);
   outcome.judged = FilterPrompts(outcome.prompts, outcome.thresholds);
+  if (spec.has_judge()) RSIDIFF_RETURN_IF_ERROR(ApplyJudge(spec.judge(), judge_cache, outcome, context));
   const FilterCounts counts = CountVerdicts(outcome.judged);
   if (counts.kept == 0) {
     return absl::InvalidArgumentError(absl::StrCat("prompts.filter rejects all ", outcome.prompts.size(),
@@ -84,11 +88,12 @@ absl::Status FilterTraining(const v1::PromptFilterSpec& spec, Prompts& prompts, 
   return absl::OkStatus();
 }
 
-absl::StatusOr<Prompts> ReadPrompts(const v1::RunSpec& spec, CommandContext& context) {
+absl::StatusOr<Prompts> ReadPrompts(const v1::RunSpec& spec, const std::string& judge_cache,
+                                    CommandContext& context) {
   Prompts prompts;
   RSIDIFF_ASSIGN_OR_RETURN(prompts.train, ReadList(spec.prompts().train(), context));
   RSIDIFF_ASSIGN_OR_RETURN(prompts.evaluation, ReadList(spec.prompts().evaluation(), context));
-  RSIDIFF_RETURN_IF_ERROR(FilterTraining(spec.prompts().filter(), prompts, context));
+  RSIDIFF_RETURN_IF_ERROR(FilterTraining(spec.prompts().filter(), judge_cache, prompts, context));
   size_t bytes = 0;
   for (const LoadedPrompts* list : {&prompts.train, &prompts.evaluation}) {
     for (const std::string& prompt : list->prompts) bytes += prompt.size();
@@ -168,7 +173,7 @@ absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context)
   for (const Diagnostic& warning : file.warnings) {
     context.Note(absl::StrCat("warning: ", FormatDiagnostics(file.path, {warning})));
   }
-  RSIDIFF_ASSIGN_OR_RETURN(Prompts prompts, ReadPrompts(file.spec, context));
+  RSIDIFF_ASSIGN_OR_RETURN(Prompts prompts, ReadPrompts(file.spec, options.judge_cache, context));
   const PromptCounts counts = {prompts.train.prompts.size(), prompts.evaluation.prompts.size()};
   RSIDIFF_ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(file.spec, counts, options.gpu));
   if (options.dry_run) {
@@ -219,6 +224,9 @@ void AddRunSubmit(CLI::App& parent, CommandSet& commands) {
   app->add_option("--request-id", options->request_id,
                   "Name of this submission: submitting the same one again finds the run it made")
       ->type_name("ID");
+  app->add_option("--judge-cache", options->judge_cache,
+                  "Folder with the answers of prompts.filter.judge (default ~/.cache/rsidiff/judge)")
+      ->type_name("DIR");
   app->footer(
       "\nPrints the run's id.\n\nExamples:\n  rsidiff run submit deploy/examples/shapes.yaml --dry-run\n"
       "  rsidiff run submit deploy/examples/shapes.yaml --watch\n"

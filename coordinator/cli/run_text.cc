@@ -114,6 +114,7 @@ std::string RoundTableLegend(const v1::RunStatus& status) {
   });
   std::string legend = "Round 0 is the base model. Scores are means over the evaluation samples.";
   if (held_out) absl::StrAppend(&legend, " * held out: never selected by; decides the best round.");
+  if (!status.run().collapse().empty()) absl::StrAppend(&legend, "\n", status.run().collapse());
   if (!status.run().reason().empty()) absl::StrAppend(&legend, "\n", status.run().reason());
   return legend + "\n";
 }

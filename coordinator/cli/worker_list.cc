@@ -2,6 +2,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "coordinator/cli/command.h"
@@ -10,19 +11,31 @@
 namespace rsidiff::coordinator {
 namespace {
 
+std::string TaskKindText(int kind) {
+  return absl::AsciiStrToLower(
+      absl::StripPrefix(v1::TaskKind_Name(static_cast<v1::TaskKind>(kind)), "TASK_KIND_"));
+}
+
 std::string HeldText(const v1::WorkerRecord& worker) {
   if (worker.held().empty()) return "-";
   const v1::TaskKey& task = worker.held(0);
-  const std::string kind =
-      absl::AsciiStrToLower(absl::StripPrefix(v1::TaskKind_Name(task.kind()), "TASK_KIND_"));
   const std::string more = worker.held_size() > 1 ? absl::StrCat(" +", worker.held_size() - 1) : "";
-  return absl::StrCat(kind, " run ", task.run_id(), " round ", task.round(), more);
+  return absl::StrCat(TaskKindText(task.kind()), " run ", task.run_id(), " round ", task.round(), more);
 }
 
 std::string SeenText(const v1::WorkerRecord& worker, absl::Time now) {
   if (worker.seen_us() == 0) return "-";
   return absl::StrCat(
       DurationText(std::max(absl::ZeroDuration(), now - absl::FromUnixMicros(worker.seen_us()))), " ago");
+}
+
+// "all", "score, train", with labels "all; a100, nvlink".
+std::string OfferText(const v1::Capabilities& has) {
+  std::vector<std::string> kinds;
+  for (const int kind : has.tasks()) kinds.push_back(TaskKindText(kind));
+  std::string text = kinds.empty() ? "all" : absl::StrJoin(kinds, ", ");
+  if (!has.labels().empty()) absl::StrAppend(&text, "; ", absl::StrJoin(has.labels(), ", "));
+  return text;
 }
 
 absl::StatusOr<ExitCode> List(CommandContext& context) {
@@ -35,8 +48,14 @@ absl::StatusOr<ExitCode> List(CommandContext& context) {
     context.Note("no workers");
     return ExitCode::kOk;
   }
-  Table table(
-      {{"name"}, {"state"}, {"device"}, {"memory", Align::kRight}, {"working on"}, {"seen"}, {"version"}});
+  Table table({{"name"},
+               {"state"},
+               {"device"},
+               {"memory", Align::kRight},
+               {"working on"},
+               {"seen"},
+               {"version"},
+               {"takes"}});
   for (const v1::WorkerRecord& worker : list.workers()) {
     const v1::Capabilities& has = worker.capabilities();
     const std::string device =
@@ -44,7 +63,7 @@ absl::StatusOr<ExitCode> List(CommandContext& context) {
     table.AddRow(
         {worker.name(), WorkerStateName(worker.state()), device,
          has.device_memory_bytes() == 0 ? "-" : BytesText(static_cast<double>(has.device_memory_bytes())),
-         HeldText(worker), SeenText(worker, context.environment.now()), has.version()},
+         HeldText(worker), SeenText(worker, context.environment.now()), has.version(), OfferText(has)},
         worker.state() == v1::WORKER_STATE_LOST ? Style::kRed : Style::kPlain);
   }
   context.out() << table.Render(context.environment.out_terminal);

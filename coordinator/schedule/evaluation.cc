@@ -13,7 +13,55 @@ const v1::ScorerStatistics& Statistics(const v1::EvaluationSummary& summary, con
   return entry == summary.scores().end() ? v1::ScorerStatistics::default_instance() : entry->second;
 }
 
+// One standard deviation, over the pictures of round 0, of what RoundScore is a mean of.
+double ScoreDeviation(const v1::RunSpec& spec, const v1::EvaluationSummary& base) {
+  double sum = 0;
+  double held_out = 0;
+  for (const v1::ScorerSpec& scorer : spec.scorers()) {
+    if (scorer.role() != v1::SCORER_ROLE_HELD_OUT) continue;
+    sum += Statistics(base, scorer.name()).stddev();
+    held_out += 1;
+  }
+  return held_out > 0 ? sum / held_out : 1;  // without one the score is in standard deviations already
+}
+
+// What is wrong with a round beside round 0; empty: nothing.
+std::string Collapse(const v1::RunSpec& spec, const v1::EvaluationSummary& round,
+                     const v1::EvaluationSummary& base) {
+  if (round.diversity() < kCollapsedDiversity * base.diversity()) {
+    return absl::StrFormat("its pictures look alike: diversity %.3g, the base model's %.3g",
+                           round.diversity(), base.diversity());
+  }
+  const double score = RoundScore(spec, round, base);
+  const double base_score = RoundScore(spec, base, base);
+  const double deviation = ScoreDeviation(spec, base);
+  if (deviation > 0 && score < base_score - kCollapsedDeviations * deviation) {
+    return absl::StrFormat("it scores %.4g, the base model %.4g with a standard deviation of %.3g", score,
+                           base_score, deviation);
+  }
+  return "";
+}
+
 }  // namespace
+
+bool WaitsForEvaluation(const v1::RunSpec& spec) {
+  return spec.stop().roll_back_after() > 0;
+}
+
+uint32_t StartingRound(const v1::RunSpec& spec, uint32_t next, uint32_t best_round) {
+  const uint32_t newest = next - 1;
+  const bool rolls_back =
+      WaitsForEvaluation(spec) && newest > best_round && newest - best_round >= spec.stop().roll_back_after();
+  return rolls_back ? best_round : newest;
+}
+
+std::string FirstCollapse(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds) {
+  for (size_t round = 1; round < rounds.size(); ++round) {
+    const std::string what = Collapse(spec, rounds[round], rounds[0]);
+    if (!what.empty()) return absl::StrCat("round ", round, " has collapsed: ", what);
+  }
+  return "";
+}
 
 double RoundScore(const v1::RunSpec& spec, const v1::EvaluationSummary& summary,
                   const v1::EvaluationSummary& base) {

@@ -25,4 +25,20 @@ struct RoundJudgement {
 /// scores go to the earlier round.
 RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds);
 
+/// True when a round is planned only after the one before it is evaluated, as a roll-back may follow.
+bool WaitsForEvaluation(const v1::RunSpec& spec);
+
+/// The round whose checkpoint round `next` > 0 starts from: the one before it, or `best_round` when
+/// stop.roll_back_after rounds in a row before `next` were no new best one.
+uint32_t StartingRound(const v1::RunSpec& spec, uint32_t next, uint32_t best_round);
+
+/// A collapsed round's pictures look alike, or are much worse than the base model's: diversity below half of
+/// round 0's, or a score (RoundScore) below round 0's by more than a standard deviation of what it is made
+/// of. Ours; docs/method.md, "Guards".
+inline constexpr double kCollapsedDiversity = 0.5;
+inline constexpr double kCollapsedDeviations = 1;
+
+/// The first of the rounds 1..n-1 that has collapsed, in a sentence with its figures; empty: none has.
+std::string FirstCollapse(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds);
+
 }  // namespace rsidiff::coordinator

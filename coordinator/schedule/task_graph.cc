@@ -57,8 +57,14 @@ bool NeedsEmbeddings(const v1::RunSpec& spec) {
 }
 
 bool NeedsReference(const v1::RunSpec& spec) {
-  return spec.weights().method() == v1::WEIGHT_METHOD_GAUSSIAN ||
-         spec.weights().method() == v1::WEIGHT_METHOD_UNSPECIFIED;
+  switch (spec.weights().method()) {
+    case v1::WEIGHT_METHOD_GAUSSIAN:
+    case v1::WEIGHT_METHOD_KNN:
+    case v1::WEIGHT_METHOD_UNSPECIFIED:
+      return true;
+    default:
+      return false;
+  }
 }
 
 v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round) {

@@ -13,7 +13,7 @@ namespace rsidiff::coordinator {
 struct WeightInput {
   uint32_t prompt_id = 0;
   double reward = 0;
-  double distance = 0;  // standardised Mahalanobis distance to the base model's samples
+  double distance = 0;  // standardised, to the base model's samples
 };
 
 struct SampleWeights {
@@ -29,7 +29,7 @@ double EffectiveSampleSize(const std::vector<double>& weights);
 /// not public):
 ///   uniform     w = 1
 ///   preference  u = softmax over the prompt's selected samples of reward / temperature, times their number
-///   gaussian    u * exp(-penalty * max(0, distance - margin))
+///   gaussian    u * exp(-penalty * max(0, distance - margin)), so knn, whose distance is another one
 /// then w = clip(u, min, max), divided by its mean. If the effective sample size is below
 /// ess_floor * count, w becomes w^alpha over its mean, alpha in [0, 1] the largest that reaches the floor.
 /// The samples of a prompt have to stand together.

@@ -123,12 +123,19 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
   FamilyBuilder best("rsidiff_run_best_round", "Best round so far by held-out score, 0 is the base model",
                      MetricType::Gauge);
   FamilyBuilder score("rsidiff_run_best_score", "Held-out mean of the best round", MetricType::Gauge);
+  FamilyBuilder collapsed("rsidiff_run_collapsed", "1 once a round of the run has collapsed, else 0",
+                          MetricType::Gauge);
+  FamilyBuilder waits("rsidiff_run_waits_for_workers",
+                      "1 while a task of the run is ready that no active worker takes, else 0",
+                      MetricType::Gauge);
   for (const v1::RunStatus* run : runs) {
     std::string id = absl::StrCat(run->run().id());
     info.Add({{"run", id}, {"name", run->run().spec().name()}, {"state", Label(run->run().state())}}, 1);
     round.Add({{"run", id}}, run->run().newest_round());
     best.Add({{"run", id}}, run->run().best_round());
     score.Add({{"run", id}}, run->best_score());
+    collapsed.Add({{"run", id}}, run->run().collapse().empty() ? 0 : 1);
+    waits.Add({{"run", id}}, run->waits_for().empty() ? 0 : 1);
     for (const v1::RoundRecord& record : run->rounds()) {
       if (record.round() != run->run().newest_round()) continue;
       for (v1::RoundPhase value : Values<v1::RoundPhase>(v1::RoundPhase_descriptor())) {
@@ -136,7 +143,8 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
       }
     }
   }
-  return {info.Build(), round.Build(), phase.Build(), best.Build(), score.Build()};
+  return {info.Build(),  round.Build(),     phase.Build(), best.Build(),
+          score.Build(), collapsed.Build(), waits.Build()};
 }
 
 Families PromptFamilies(const std::vector<const v1::RunStatus*>& runs) {
@@ -213,6 +221,8 @@ Families RoundFamilies(const std::vector<const v1::RunStatus*>& runs) {
                         "Frechet distance of the evaluation samples to the base model's", MetricType::Gauge);
   FamilyBuilder effective("rsidiff_effective_sample_size",
                           "Effective number of selected samples under their weights", MetricType::Gauge);
+  FamilyBuilder clipped("rsidiff_clipped_weight_share", "Share of the weights at a clip bound",
+                        MetricType::Gauge);
   FamilyBuilder selected("rsidiff_selected_samples", "Samples that the round's selection kept",
                          MetricType::Gauge);
   FamilyBuilder loss("rsidiff_train_loss",
@@ -232,6 +242,7 @@ Families RoundFamilies(const std::vector<const v1::RunStatus*>& runs) {
         AddScores(scores, id, round, "selected", record.selection().kept());
         selected.Add(labels, record.selection().selected());
         effective.Add(labels, record.selection().effective_sample_size());
+        clipped.Add(labels, record.selection().clipped_share());
       }
       if (record.train().steps() > 0) {
         loss.Add({{"run", id}, {"round", round}, {"part", "first"}}, record.train().first_loss());
@@ -239,8 +250,8 @@ Families RoundFamilies(const std::vector<const v1::RunStatus*>& runs) {
       }
     }
   }
-  return {scores.Build(),    diversity.Build(), frechet.Build(),
-          effective.Build(), selected.Build(),  loss.Build()};
+  return {scores.Build(),  diversity.Build(), frechet.Build(), effective.Build(),
+          clipped.Build(), selected.Build(),  loss.Build()};
 }
 
 Families TrainingFamilies(const std::vector<const v1::RunStatus*>& runs) {

@@ -369,10 +369,12 @@ void DatabaseCheck::CheckRound(const v1::RunRecord& run, const v1::RoundRecord& 
       fault("weighs its samples without a reference");
     }
   }
-  if (round.round() > 1) {
-    auto before = rounds_.find({run.id(), round.round() - 1});
-    if (before != rounds_.end() && before->second.checkpoint().empty()) {
-      fault("was begun before round ", round.round() - 1, " had a checkpoint");
+  if (round.round() > 0) {
+    const uint32_t start = round.starts_from();
+    if (start >= round.round()) return fault("starts from round ", start);
+    auto before = rounds_.find({run.id(), start});
+    if (start > 0 && before != rounds_.end() && before->second.checkpoint().empty()) {
+      fault("was begun before round ", start, " had a checkpoint");
     }
   }
   CheckArtifactsOf(round);

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
 #include "common/base/status_macros.h"
+#include "coordinator/schedule/offer.h"
 #include "coordinator/schedule/placement.h"
 #include "coordinator/state/core_impl.h"
 #include "coordinator/state/payload.h"
@@ -117,10 +118,13 @@ absl::Status Core::Impl::FinishTask(Task& task, const v1::CompleteRequest& reque
   ++statistics_.tasks_done[id.kind];
   statistics_.task_seconds[id.kind] += request.seconds();
   if (id.kind == v1::TASK_KIND_GENERATE) {
+    const v1::Capabilities& offer = workers_.at(worker).record.capabilities();
     Task& score = round.tasks.at({id.run_id, id.round, v1::TASK_KIND_SCORE, id.purpose, id.index});
-    score.preferred_worker = worker;
-    score.preferred_until = now_ + kScoreAffinity;
-    wakeups_.emplace(score.preferred_until, TaskId::From(score.record.key()));
+    if (Takes(offer, run.record.spec(), v1::TASK_KIND_SCORE)) {
+      score.preferred_worker = worker;
+      score.preferred_until = now_ + kScoreAffinity;
+      wakeups_.emplace(score.preferred_until, TaskId::From(score.record.key()));
+    }
     RefreshReady(run, round, score);
   }
   Advance(run);

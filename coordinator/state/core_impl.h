@@ -199,6 +199,10 @@ class Core::Impl {
   absl::StatusOr<Response> Handle(const v1::GetRunRequest& request);
   absl::StatusOr<Response> Handle(const v1::ListWorkersRequest& request);
   v1::RunStatus Status(const Run& run) const;
+  /// RunStatus.waits_for.
+  std::string WaitsFor(const Run& run) const;
+  /// True if an active worker takes tasks of the kind, whatever it does now.
+  bool SomebodyTakes(const Run& run, v1::TaskKind kind) const;
   v1::WorkerRecord Describe(const Worker& worker) const;
 
   // --- recovery.cc

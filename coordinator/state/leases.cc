@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/schedule/offer.h"
 #include "coordinator/state/core_impl.h"
 #include "coordinator/state/payload.h"
 
@@ -174,15 +175,18 @@ bool Core::Impl::HasOpenWork() const {
 void Core::Impl::AddCandidates(const Worker& worker, const Run& run, const Round& round,
                                RunDemand& demand) const {
   for (const auto& [key, group] : round.groups) {
+    const v1::TaskKind kind = key.first;
+    const v1::Purpose purpose = key.second;
     auto kept = group.kept_for.find(worker.record.name());
-    if (key.first == v1::TASK_KIND_TRAIN || (group.ready.empty() && kept == group.kept_for.end())) continue;
+    if (kind == v1::TASK_KIND_TRAIN || (group.ready.empty() && kept == group.kept_for.end())) continue;
+    if (!Takes(worker.record.capabilities(), run.record.spec(), kind)) continue;
     uint32_t in_branch = 0;
-    for (v1::TaskKind kind : {v1::TASK_KIND_GENERATE, v1::TASK_KIND_SCORE}) {
-      auto other = round.groups.find({kind, key.second});
+    for (v1::TaskKind of_branch : {v1::TASK_KIND_GENERATE, v1::TASK_KIND_SCORE}) {
+      auto other = round.groups.find({of_branch, purpose});
       if (other != round.groups.end()) in_branch += other->second.leased;
     }
     auto add = [&](const std::set<uint32_t>& indices, bool here) {
-      TaskId any{run.id(), round.record.round(), key.first, key.second, 0};
+      TaskId any{run.id(), round.record.round(), kind, purpose, 0};
       std::optional<uint32_t> index = FirstTakeable(worker, any, indices);
       if (index) demand.candidates.push_back({any.round, any.kind, any.purpose, *index, here, in_branch});
     };
@@ -211,6 +215,7 @@ std::optional<uint32_t> Core::Impl::FirstTakeable(const Worker& worker, const Ta
 
 bool Core::Impl::MayTrain(const Worker& worker, const Run& run, const Round& round, const Task& task) const {
   const v1::TaskRecord& record = task.record;
+  if (!Takes(worker.record.capabilities(), run.record.spec(), v1::TASK_KIND_TRAIN)) return false;
   if (record.state() == v1::TASK_STATE_DONE || record.state() == v1::TASK_STATE_FAILED) return false;
   if (record.state() == v1::TASK_STATE_PENDING && record.not_before_us() > NowMicros()) return false;
   uint64_t step = 0;

@@ -85,10 +85,12 @@ v1::WeightWork Weight(const Run& run, const TaskId& task) {
   return work;
 }
 
-/// The UNet that a task works with: an evaluation is of its own round's, everything else of the one before.
+/// The UNet that a task works with: an evaluation's is its own round's, everything else's the one that the
+/// round starts from.
 std::string Checkpoint(const Run& run, const TaskId& task) {
-  if (task.purpose == v1::PURPOSE_EVALUATION) return run.rounds.at(task.round).record.checkpoint();
-  return task.round == 0 ? "" : run.rounds.at(task.round - 1).record.checkpoint();
+  const v1::RoundRecord& round = run.rounds.at(task.round).record;
+  if (task.purpose == v1::PURPOSE_EVALUATION) return round.checkpoint();
+  return run.rounds.at(round.starts_from()).record.checkpoint();
 }
 
 }  // namespace

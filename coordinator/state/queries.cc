@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/protocol.h"
+#include "coordinator/schedule/offer.h"
 #include "coordinator/state/core_impl.h"
 
 namespace rsidiff::coordinator {
@@ -78,11 +79,30 @@ v1::WorkerRecord Core::Impl::Describe(const Worker& worker) const {
   return record;
 }
 
+bool Core::Impl::SomebodyTakes(const Run& run, v1::TaskKind kind) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    const v1::WorkerRecord& worker = entry.second.record;
+    return worker.state() == v1::WORKER_STATE_ACTIVE && Takes(worker.capabilities(), run.record.spec(), kind);
+  });
+}
+
+std::string Core::Impl::WaitsFor(const Run& run) const {
+  if (run.ended() || CountWorkers(v1::WORKER_STATE_ACTIVE) == 0) return "";
+  for (const auto& [number, round] : run.rounds) {
+    for (const auto& [key, group] : round.groups) {
+      if (group.ready.empty() || SomebodyTakes(run, key.first)) continue;
+      return absl::StrCat("no active worker takes: ", NeedText(run.record.spec(), key.first, key.second));
+    }
+  }
+  return "";
+}
+
 v1::RunStatus Core::Impl::Status(const Run& run) const {
   v1::RunStatus status;
   *status.mutable_run() = run.record;
   status.set_best_score(run.best_score);
   status.set_last_error(run.last_error);
+  status.set_waits_for(WaitsFor(run));
   for (const auto& [number, round] : run.rounds) {
     *status.add_rounds() = round.record;
     if (run.ended() || round.record.phase() == v1::ROUND_PHASE_DONE) continue;

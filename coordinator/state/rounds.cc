@@ -40,6 +40,14 @@ void Core::Impl::PlanRound(Run& run, uint32_t number) {
   round.record.set_run_id(run.id());
   round.record.set_round(number);
   round.record.set_started_us(NowMicros());
+  if (number > 0) {
+    round.record.set_starts_from(StartingRound(run.record.spec(), number, run.record.best_round()));
+    if (round.record.starts_from() + 1 != number) {
+      Log(run.id(), number, "",
+          absl::StrCat("round ", number, " rolls back to the checkpoint of round ",
+                       round.record.starts_from()));
+    }
+  }
   if (number > run.record.newest_round()) {
     run.record.set_newest_round(number);
     PutRun(run);
@@ -168,7 +176,9 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
       RestorePlan(run, round);
       ForgetSamples(run, round, v1::PURPOSE_TRAINING);
       AddSampleTasks(run, round, v1::PURPOSE_EVALUATION);
-      if (number > 0 && number < run.record.spec().rounds()) PlanRound(run, number + 1);
+      if (number > 0 && number < run.record.spec().rounds() && !WaitsForEvaluation(run.record.spec())) {
+        PlanRound(run, number + 1);
+      }
       break;
     default:
       break;
@@ -250,13 +260,20 @@ void Core::Impl::JudgeRun(Run& run) {
   if (evaluated.empty()) return;
   RoundJudgement judgement = JudgeRounds(run.record.spec(), evaluated);
   run.best_score = judgement.best_score;
-  if (run.record.best_round() != judgement.best_round) {
+  std::string collapse = FirstCollapse(run.record.spec(), evaluated);
+  if (!collapse.empty() && run.record.collapse() != collapse) Log(run.id(), 0, "", collapse);
+  if (run.record.best_round() != judgement.best_round || run.record.collapse() != collapse) {
     run.record.set_best_round(judgement.best_round);
+    run.record.set_collapse(std::move(collapse));
     PutRun(run);
   }
   if (run.ended()) return;
-  bool all = evaluated.size() > run.record.spec().rounds();
-  if (all || judgement.stop) EndRun(run, v1::RUN_STATE_SUCCEEDED, judgement.reason);
+  const uint32_t newest = run.record.newest_round();
+  if (evaluated.size() > run.record.spec().rounds() || judgement.stop) {
+    EndRun(run, v1::RUN_STATE_SUCCEEDED, judgement.reason);
+  } else if (WaitsForEvaluation(run.record.spec()) && evaluated.size() > newest) {
+    PlanRound(run, newest + 1);
+  }
 }
 
 }  // namespace rsidiff::coordinator

@@ -176,8 +176,11 @@ absl::StatusOr<Response> Core::Impl::Handle(const ForkRun& call) {
   }
   Run& run = AddFork(request, rounds);
   if (parent.ended()) ForgetInputs(parent);
-  PlanRound(run, request.from_round() + 1);
+  // Which round is the best decides what the next one starts from.
   JudgeRun(run);
+  if (!run.ended() && run.record.newest_round() == request.from_round()) {
+    PlanRound(run, request.from_round() + 1);
+  }
   response.set_run_id(run.id());
   return response;
 }

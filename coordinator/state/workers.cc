@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/protocol.h"
 #include "common/base/status_macros.h"
+#include "coordinator/schedule/offer.h"
 #include "coordinator/state/core_impl.h"
 
 namespace rsidiff::coordinator {
@@ -44,6 +45,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) 
     return absl::InvalidArgumentError(
         absl::StrCat("name has to match [A-Za-z0-9._-]{1,63}: \"", request.name().substr(0, 80), "\""));
   }
+  RSIDIFF_RETURN_IF_ERROR(CheckOffer(request.capabilities()));
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
   v1::RegisterResponse response;
   if (known != nullptr) {

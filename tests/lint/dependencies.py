@@ -19,8 +19,9 @@ ALLOWED = {
     "coordinator/schedule": COMMON + ["proto"],
     "coordinator/state": COMMON + ["proto", "coordinator/schedule"],
     "coordinator/prompt": COMMON + ["proto"],
+    "coordinator/judge": COMMON + ["proto"],
     "coordinator/service": ["common", "proto", "coordinator/state", "coordinator/schedule"],
-    "coordinator/cli": ["common", "proto", "coordinator/prompt"],
+    "coordinator/cli": ["common", "proto", "coordinator/prompt", "coordinator/judge"],
     "worker/tensor": COMMON,
     "worker/model": ENGINE + ["worker/tensor"],
     "worker/sampler": ENGINE + ["worker/tensor", "worker/model"],
@@ -38,10 +39,10 @@ GRPC = ["worker/agent", "coordinator/service", "coordinator/cli", "common/artifa
 LIBRARIES = [
     (re.compile(r"^(torch|ATen|c10)/"), "torch", TORCH),
     (re.compile(r"^(grpc|grpcpp)/|\.grpc\.pb\.h$"), "gRPC", GRPC),
-    (re.compile(r"^rocksdb/"), "RocksDB", ["coordinator/state/database", "coordinator/state/storage"]),
+    (re.compile(r"^rocksdb/"), "RocksDB", ["coordinator/state/database", "coordinator/state/storage", "coordinator/judge/judge_cache"]),
     (re.compile(r"^yaml-cpp/"), "yaml-cpp", ["common/config"]),
     (re.compile(r"^prometheus/|^httplib\.h$"), "prometheus-cpp or cpp-httplib",
-     ["common/telemetry", "coordinator/service", "worker/agent"]),
+     ["common/telemetry", "coordinator/service", "coordinator/judge/judge_client", "worker/agent"]),
     (re.compile(r"\.pb\.h$"), "protobuf messages",
      ["common/config", "common/artifact", "common/telemetry", "coordinator", "worker/phase", "worker/agent", "worker/command"]),
 ]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 source, build = map(pathlib.Path, sys.argv[1:3])
-folders = ("common", "coordinator", "worker") if "--all" in sys.argv else ("common", "coordinator/schedule", "coordinator/state", "coordinator/prompt")
+folders = ("common", "coordinator", "worker") if "--all" in sys.argv else ("common", "coordinator/schedule", "coordinator/state", "coordinator/prompt", "coordinator/judge")
 files = [e["file"] for e in json.loads((build / "compile_commands.json").read_text())
          if e["file"].startswith(tuple(f"{source}/{folder}/" for folder in folders))]
 

@@ -196,8 +196,14 @@ void Invariants::ForgetTask(const std::string& key) {
   for (auto task = tasks_.begin(); task != tasks_.end(); ++task) {
     if (coordinator::TaskRowKey(task->first) != key) continue;
     const TaskId& id = task->first;
-    const Round& round = rounds_[{id.run_id, id.round}];
+    Round& round = rounds_[{id.run_id, id.round}];
     if (!Ended(round.phase)) Fail("I2: a task of a round under way is gone: " + id.ToString());
+    if (round.phase == v1::ROUND_PHASE_DONE && task->second.state != v1::TASK_STATE_DONE) {
+      // Its completion ended the run, which forgets all tasks in the same write.
+      if (id.kind != v1::TASK_KIND_MEASURE) Fail("I2: a finished round left undone: " + id.ToString());
+      --round.unfinished[id.purpose];
+      ++completions_;
+    }
     for (const Holder& holder : task->second.holders) held_.erase(holder.token);
     tasks_.erase(task);
     return;

@@ -10,7 +10,8 @@ struct Network::Exchange {
   coordinator::Request request;
   absl::Duration timeout;
   CoordinatorHost::Callback done;
-  std::vector<uint64_t> calls;  // as the coordinator numbers them
+  std::vector<uint64_t> calls;  // of this try, as the coordinator numbers them
+  int tries = 0;
   bool answered = false;
 };
 
@@ -33,6 +34,7 @@ absl::Duration Network::Delay() {
 void Network::Send(const std::shared_ptr<Exchange>& exchange) {
   if (exchange->answered) return;
   GiveUp(exchange);
+  ++exchange->tries;
   if (exchange->from->reachable) {
     if (!world_.random.Chance(faults_.request_lost)) Deliver(exchange);
     if (world_.random.Chance(faults_.duplicated)) Deliver(exchange);
@@ -43,8 +45,9 @@ void Network::Send(const std::shared_ptr<Exchange>& exchange) {
 void Network::Deliver(const std::shared_ptr<Exchange>& exchange) {
   world_.After(Delay(), [this, exchange] {
     if (!exchange->from->reachable) return;
-    auto reply = [this, exchange](absl::StatusOr<coordinator::Response> response) {
-      Reply(exchange, std::move(response));
+    auto reply = [this, exchange, tries = exchange->tries](absl::StatusOr<coordinator::Response> response) {
+      // Nobody listens any more to a call that was given up.
+      if (tries == exchange->tries) Reply(exchange, std::move(response));
     };
     exchange->calls.push_back(host_.Receive(exchange->request, std::move(reply)));
   });

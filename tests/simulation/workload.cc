@@ -29,6 +29,7 @@ v1::SubmitRunRequest MakeRun(Workload workload, const std::string& request_id) {
       spec.mutable_prompts()->mutable_filter()->set_enabled(true);
       spec.mutable_prompts()->mutable_filter()->set_embedding_distance(0.1);
       spec.mutable_workers()->set_train_max(2);
+      spec.mutable_stop()->set_roll_back_after(1);
       break;
   }
   return request;

@@ -7,10 +7,12 @@
 #include <ctime>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -42,6 +44,8 @@ struct ServeArguments {
   std::string cache;
   std::string host;
   std::string artifacts = "auto";
+  std::vector<std::string> tasks;
+  std::vector<std::string> labels;
   std::string log_format = "text";
   std::string log_level = "info";
 };
@@ -139,7 +143,16 @@ std::string ReachableHttpAddress(const std::string& bound, const std::string& ho
   return bound;
 }
 
-v1::Capabilities MakeCapabilities(c10::Device device, const std::string& http, const std::string& host) {
+// The kinds of tasks as the command line names them. "score" is all that looks at samples that were drawn.
+const std::map<std::string, std::vector<v1::TaskKind>> kTasks = {
+    {"generate", {v1::TASK_KIND_GENERATE}},
+    {"score",
+     {v1::TASK_KIND_SCORE, v1::TASK_KIND_FIT_REFERENCE, v1::TASK_KIND_WEIGHT, v1::TASK_KIND_MEASURE}},
+    {"train", {v1::TASK_KIND_TRAIN}},
+    {"filter", {v1::TASK_KIND_EMBED, v1::TASK_KIND_FILTER}}};
+
+v1::Capabilities MakeCapabilities(const ServeArguments& arguments, c10::Device device,
+                                  const std::string& http) {
   DeviceReport report = DescribeDevice(device);
   v1::Capabilities capabilities;
   capabilities.set_device(report.id);
@@ -148,7 +161,11 @@ v1::Capabilities MakeCapabilities(c10::Device device, const std::string& http, c
   capabilities.set_environment(EnvironmentDescription());
   capabilities.set_version(RSIDIFF_VERSION);
   capabilities.set_http_address(http);
-  capabilities.set_host(host);
+  capabilities.set_host(arguments.host);
+  for (const std::string& name : arguments.tasks) {
+    for (const v1::TaskKind kind : kTasks.at(name)) capabilities.add_tasks(kind);
+  }
+  for (const std::string& label : arguments.labels) capabilities.add_labels(label);
   return capabilities;
 }
 
@@ -194,7 +211,7 @@ absl::Status Serve(ServeArguments arguments) {
   AgentOptions options;
   options.name = arguments.name;
   options.capabilities =
-      MakeCapabilities(device, ReachableHttpAddress(server->address(), arguments.host), arguments.host);
+      MakeCapabilities(arguments, device, ReachableHttpAddress(server->address(), arguments.host));
   options.report = [](const std::string& sentence) { LogInfo(sentence); };
   Agent agent(std::move(options), channel, *runner, *metrics);
   ready_agent = &agent;
@@ -232,6 +249,15 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
                    "auto: read the coordinator's folder where this machine sees it; stream: never")
       ->check(CLI::IsMember({"auto", "stream"}))
       ->capture_default_str();
+  command
+      ->add_option("--tasks", arguments->tasks,
+                   "Take these only: generate, score, train, filter, joined by commas (default: all)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"generate", "score", "train", "filter"}));
+  command
+      ->add_option("--label", arguments->labels,
+                   "What runs can ask for by workers.generate_on, score_on and train_on; may be repeated")
+      ->type_name("NAME");
   command->add_option("--log-format", arguments->log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
@@ -243,7 +269,8 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
       "back too.\n"
       "Examples:\n"
       "  rsidiff-worker serve --coordinator 10.0.0.1:7700\n"
-      "  rsidiff-worker serve --coordinator head:7700 --name gpu0 --device cuda:0 --http 0.0.0.0:9101");
+      "  rsidiff-worker serve --coordinator head:7700 --name gpu0 --device cuda:0 --http 0.0.0.0:9101\n"
+      "  rsidiff-worker serve --coordinator head:7700 --tasks score --label small");
   command->callback([&invocation, arguments] { invocation.run = [arguments] { return Serve(*arguments); }; });
 }
 

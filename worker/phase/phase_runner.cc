@@ -67,12 +67,14 @@ absl::StatusOr<v1::TaskResult> PhaseRunner::Compute(const v1::Grant& grant, Task
       break;
     }
     case v1::TaskPayload::kFitReference: {
-      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_fit_reference(),
-                               FitReference(payload.fit_reference(), context_.store));
+      RSIDIFF_ASSIGN_OR_RETURN(
+          *result.mutable_fit_reference(),
+          FitReference(payload.fit_reference(), payload.spec().weights(), context_.store));
       break;
     }
     case v1::TaskPayload::kWeight: {
-      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_weight(), Weigh(payload.weight(), context_.store));
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_weight(),
+                               Weigh(payload.weight(), payload.spec().weights(), context_.store));
       break;
     }
     case v1::TaskPayload::kEmbed: {

@@ -2,12 +2,15 @@
 
 #include "absl/status/statusor.h"
 #include "common/artifact/store.h"
+#include "rsidiff/v1/run.pb.h"
 #include "rsidiff/v1/work.pb.h"
 
 namespace rsidiff::worker {
 
-/// FIT_REFERENCE: the Gaussian of the base model's samples (gaussian.h), stored as work.proto's
-/// FitReferenceResult says.
-absl::StatusOr<v1::FitReferenceResult> FitReference(const v1::FitReferenceWork& work, ArtifactStore& store);
+/// FIT_REFERENCE: what distances to the base model's samples are measured by, stored as work.proto's
+/// FitReferenceResult says. With weights.method knn the samples themselves (neighbours.h), else a Gaussian
+/// (gaussian.h).
+absl::StatusOr<v1::FitReferenceResult> FitReference(const v1::FitReferenceWork& work,
+                                                    const v1::WeightSpec& weights, ArtifactStore& store);
 
 }  // namespace rsidiff::worker

@@ -1,7 +1,9 @@
 #include "worker/phase/weight.h"
 
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -10,14 +12,34 @@
 #include "common/base/status_macros.h"
 #include "worker/phase/feature_file.h"
 #include "worker/phase/gaussian.h"
+#include "worker/phase/neighbours.h"
 
 namespace rsidiff::worker {
+namespace {
 
-absl::StatusOr<v1::WeightResult> Weigh(const v1::WeightWork& work, ArtifactStore& store) {
-  RSIDIFF_ASSIGN_OR_RETURN(std::string bytes, store.Get(work.reference()));
-  const std::string name = absl::StrCat("artifact ", work.reference());
-  RSIDIFF_ASSIGN_OR_RETURN(NamedTensors tensors, ParseSafetensors(std::move(bytes), name));
-  RSIDIFF_ASSIGN_OR_RETURN(Gaussian gaussian, ParseGaussian(tensors, name));
+struct Reference {
+  int64_t dimension = 0;
+  std::function<at::Tensor(const at::Tensor&)> distances;  // of rows [n, D]: fp64 [n]
+};
+
+absl::StatusOr<Reference> ReadReference(const std::string& digest, const v1::WeightSpec& weights,
+                                        ArtifactStore& store) {
+  RSIDIFF_ASSIGN_OR_RETURN(std::string bytes, store.Get(digest));
+  const std::string name = absl::StrCat("artifact ", digest);
+  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, ParseSafetensors(std::move(bytes), name));
+  if (weights.method() == v1::WEIGHT_METHOD_KNN) {
+    const uint32_t neighbours = weights.neighbours();
+    RSIDIFF_ASSIGN_OR_RETURN(const NeighbourReference reference, ParseNeighbours(tensors, neighbours, name));
+    return Reference{reference.features.size(1), [reference, neighbours](const at::Tensor& rows) {
+                       return StandardizedDistances(reference, rows, neighbours);
+                     }};
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(const Gaussian gaussian, ParseGaussian(tensors, name));
+  return Reference{gaussian.mean.size(0),
+                   [gaussian](const at::Tensor& rows) { return StandardizedDistances(gaussian, rows); }};
+}
+
+absl::StatusOr<at::Tensor> ReadRows(const v1::WeightWork& work, int64_t dimension, ArtifactStore& store) {
   std::map<std::string, at::Tensor> files;
   std::vector<at::Tensor> rows;
   for (int i = 0; i < work.rows_size(); ++i) {
@@ -26,16 +48,25 @@ absl::StatusOr<v1::WeightResult> Weigh(const v1::WeightWork& work, ArtifactStore
     if (!file.defined()) {
       RSIDIFF_ASSIGN_OR_RETURN(file, ReadFeatures(store, row.features()));
     }
-    if (row.row() >= file.size(0) || file.size(1) != gaussian.mean.size(0)) {
+    if (row.row() >= file.size(0) || file.size(1) != dimension) {
       return absl::InvalidArgumentError(absl::StrCat(
           "artifact ", row.features(), ": features [", file.size(0), ", ", file.size(1), "] have no row ",
-          row.row(), " of length ", gaussian.mean.size(0), " for sample ", work.indices(i)));
+          row.row(), " of length ", dimension, " for sample ", work.indices(i)));
     }
     rows.push_back(file[row.row()]);
   }
+  return at::stack(rows);
+}
+
+}  // namespace
+
+absl::StatusOr<v1::WeightResult> Weigh(const v1::WeightWork& work, const v1::WeightSpec& weights,
+                                       ArtifactStore& store) {
+  RSIDIFF_ASSIGN_OR_RETURN(const Reference reference, ReadReference(work.reference(), weights, store));
   v1::WeightResult result;
-  if (rows.empty()) return result;
-  at::Tensor distances = StandardizedDistances(gaussian, at::stack(rows)).contiguous();
+  if (work.rows().empty()) return result;
+  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor rows, ReadRows(work, reference.dimension, store));
+  const at::Tensor distances = reference.distances(rows).contiguous();
   const double* begin = distances.data_ptr<double>();
   result.mutable_distances()->Add(begin, begin + distances.numel());
   return result;

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -82,7 +83,7 @@ absl::StatusOr<at::Tensor> ClipPreprocessor::Preprocess(const Image& image) cons
 at::Tensor ClipPreprocessor::PreprocessFloats(const Image& image, const Size& size) const {
   at::Tensor pixels = ToFloats(image, settings_.rescale_factor);
   if (!(size == Size{image.height, image.width})) {
-    const at::IntArrayRef to{size.height, size.width};
+    const std::array<int64_t, 2> to = {size.height, size.width};
     pixels = settings_.arithmetic == ResizeArithmetic::kFloatAntialias
                  ? at::_upsample_bicubic2d_aa(pixels, to, /*align_corners=*/false)
                  : at::upsample_bicubic2d(pixels, to, /*align_corners=*/false);

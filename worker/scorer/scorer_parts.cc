@@ -37,8 +37,8 @@ absl::StatusOr<std::shared_ptr<const ClipModel>> ScorerParts::LoadModel(const st
 }
 
 absl::StatusOr<ScorerParts::Clip> ScorerParts::LoadClip(const std::filesystem::path& folder, const Pin& pin) {
+  RSIDIFF_ASSIGN_OR_RETURN(const ClipConfig config, LoadClipConfig(folder));
   if (pin.definition != nullptr) {
-    RSIDIFF_ASSIGN_OR_RETURN(const ClipConfig config, LoadClipConfig(folder));
     const absl::Status same = CheckClipConfig(config, pin.definition->model, pin.scorer);
     if (!same.ok()) return Annotate(same, folder.string());
   }

@@ -35,7 +35,9 @@ def convert(*arguments):
 def test_hps(samples, tmp_path):
     shape = SHAPES["two layers"]
     model = make(shape, 7)
-    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in model.state_dict().items()}}, tmp_path / "hps.pt")
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    state["module.attn_mask"] = torch.zeros(3, 3)  # what the open_clip of the official checkpoint stored too
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "hps.pt")
     write_clip_vocabulary(tmp_path / "tokenizer")
     heads = ("--vision-heads", shape["vision"]["width"] // shape["vision"]["head_width"], "--text-heads", shape["text"]["heads"])
     said = convert("hpsv2.1", tmp_path / "hps.pt", "--tokenizer", tmp_path / "tokenizer", "--out", tmp_path / "hps", *heads)

@@ -47,7 +47,7 @@ def test_rewards_equal_the_reference(name, samples, tmp_path):
     error = relative_error(ours, theirs)
     print(f"relative error {error:.1e}; rewards {min(theirs):.3f} to {max(theirs):.3f}")
     assert error < 1e-5
-    assert max(theirs) - min(theirs) > 0.05  # else the comparison would be of constants
+    assert max(theirs) - min(theirs) > 1e3 * 1e-5 * max(map(abs, theirs))  # else the comparison would be of constants
 
 
 def test_padding_and_company_do_not_matter(samples, tmp_path):
@@ -108,7 +108,7 @@ def test_wrong_tensors_are_named(change, named, samples, tmp_path):
     make(tmp_path / "model", SHAPES["small"])
     change_tensors(tmp_path / "model", change)
     message = refusal(samples, tmp_path, f"blip-reward={tmp_path}/model")
-    assert "scorer blip-reward" in message and named in message and "model.safetensors" in message or "model:" in message
+    assert f"scorer blip-reward: {tmp_path}/model" in message and named in message
 
 
 def test_torn_file_and_missing_vocabulary_name_the_file(samples, tmp_path):

@@ -22,6 +22,19 @@ REFERENCES = ["&amp;amp; &lt;b&gt; &notanentity; &copy &copy; &#233;&#xE9;&#150;
               "\ufeffmark", "a &Aacute; B", "1 &frac12; cups"]
 
 
+# Letters and numbers that came with Unicode 17, which the pinned `regex` has. transformers' tokenizers and ours have Unicode 16's.
+NEW_LETTERS = [range(first, last + 1) for first, last in (
+    (0x88F, 0x88F), (0xC5C, 0xC5C), (0xCDC, 0xCDC), (0xA7CE, 0xA7CF), (0xA7D2, 0xA7D2), (0xA7D4, 0xA7D4), (0xA7F1, 0xA7F1),
+    (0x10940, 0x10959), (0x10EC5, 0x10EC7), (0x11DB0, 0x11DDB), (0x11DE0, 0x11DE9), (0x16EA0, 0x16EB8), (0x16EBB, 0x16ED3),
+    (0x16FF2, 0x16FF6), (0x187F8, 0x187FF), (0x18D09, 0x18D1E), (0x18D80, 0x18DF2), (0x1E6C0, 0x1E6DE), (0x1E6E0, 0x1E6E2),
+    (0x1E6E4, 0x1E6E5), (0x1E6E7, 0x1E6ED), (0x1E6F0, 0x1E6F4), (0x1E6FE, 0x1E6FF), (0x2B73A, 0x2B73F), (0x2CEA2, 0x2CEAD),
+    (0x323B0, 0x33479))]
+
+
+def has_new_letter(text):
+    return any(ord(sign) in letters for sign in text for letters in NEW_LETTERS)
+
+
 def decoded_wrongly(text):
     """Whether ftfy guesses that the text was decoded with the wrong encoding: a heuristic that we leave out."""
     return ftfy.fix_text(text) != ftfy.fix_text(text, fix_encoding=False)
@@ -49,11 +62,11 @@ def test_ids_are_open_clips(texts, tmp_path):
     answers = ask("open_clip", texts, folder)
     left_out = 0
     for text, answer in zip(texts, answers, strict=True):
-        if decoded_wrongly(text):
+        if decoded_wrongly(text) or has_new_letter(text):
             left_out += 1
             continue
         assert answer["padded"] == tokenizer([text])[0].tolist(), repr(text)
-    print(f"{len(texts)} strings, {left_out} left out because ftfy takes them for wrongly decoded")
+    print(f"{len(texts)} strings, {left_out} left out: ftfy takes them for wrongly decoded, or they have letters of Unicode 17")
     assert left_out < len(texts) / 20
 
 

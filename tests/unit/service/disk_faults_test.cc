@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -18,6 +19,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using Fault = FaultyFileSystem::Fault;
 using Loss = FaultyFileSystem::Loss;
@@ -87,19 +89,26 @@ TEST_P(DiskFaultTest, LossOfPowerAfterTheFaultTakesNothingThatWasAcknowledged) {
   EXPECT_EQ(FirstDamage({GetParam().fault, Then::kPowerLoss}), "");
 }
 
-TEST_P(DiskFaultTest, ErrorsThatAreIgnoredAreNoticed) {
+class IgnoredFaultTest : public DiskFaultTest {};
+
+TEST_P(IgnoredFaultTest, IsNoticed) {
+  // An acknowledged registration that is lost shows when its number is given again.
   EXPECT_THAT(FirstDamage({GetParam().fault, Then::kPowerLoss, Writing::kErrorsIgnored}),
-              HasSubstr("was acknowledged"));
+              AnyOf(HasSubstr("was acknowledged"), HasSubstr("was given twice")));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DiskFaultTest,
-                         testing::Values(NamedFault{"Errors", Fault::kError},
-                                         NamedFault{"OneError", Fault::kOneError},
-                                         NamedFault{"NoSpace", Fault::kNoSpace},
-                                         NamedFault{"TornAppend", Fault::kTornAppend},
-                                         NamedFault{"SyncErrors", Fault::kSyncError},
-                                         NamedFault{"OneSyncError", Fault::kOneSyncError}),
-                         [](const auto& tested) { return std::string(tested.param.name); });
+constexpr NamedFault kFaults[] = {{"NoSpace", Fault::kNoSpace},      {"Errors", Fault::kError},
+                                  {"OneError", Fault::kOneError},    {"TornAppend", Fault::kTornAppend},
+                                  {"SyncErrors", Fault::kSyncError}, {"OneSyncError", Fault::kOneSyncError}};
+
+std::string Name(const testing::TestParamInfo<NamedFault>& tested) {
+  return tested.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DiskFaultTest, testing::ValuesIn(kFaults), Name);
+// All but NoSpace: RocksDB ends a process by an assertion that writes on after that one.
+INSTANTIATE_TEST_SUITE_P(All, IgnoredFaultTest,
+                         testing::ValuesIn(std::next(std::begin(kFaults)), std::end(kFaults)), Name);
 
 }  // namespace
 }  // namespace rsidiff::coordinator

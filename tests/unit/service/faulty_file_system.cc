@@ -1,5 +1,6 @@
 #include "tests/unit/service/faulty_file_system.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -111,9 +112,8 @@ bool FaultyFileSystem::Tears() const {
 }
 
 void FaultyFileSystem::NameChanges(const std::string& path) {
-  if (names_.count(path) > 0) return;
   absl::StatusOr<std::string> before = ReadFile(path);
-  names_[path] = before.ok() ? std::optional<std::string>(*std::move(before)) : std::nullopt;
+  names_.push_back({path, before.ok() ? std::optional<std::string>(*std::move(before)) : std::nullopt});
 }
 
 void FaultyFileSystem::Synced(const std::string& path) {
@@ -128,10 +128,15 @@ void FaultyFileSystem::NotSynced(const std::string& path) {
 
 void FaultyFileSystem::FolderSynced(const std::string& folder) {
   absl::MutexLock lock(&mutex_);
-  for (auto name = names_.begin(); name != names_.end();) {
-    const bool inside = fs::path(name->first).parent_path() == fs::path(folder + "/").parent_path();
-    name = inside ? names_.erase(name) : std::next(name);
-  }
+  ForgetNames([&folder](const std::string& path) {
+    return fs::path(path).parent_path() == fs::path(folder + "/").parent_path();
+  });
+}
+
+void FaultyFileSystem::ForgetNames(const std::function<bool(const std::string&)>& forget) {
+  names_.erase(std::remove_if(names_.begin(), names_.end(),
+                              [&forget](const NameChange& change) { return forget(change.path); }),
+               names_.end());
 }
 
 IOStatus FaultyFileSystem::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -179,7 +184,7 @@ IOStatus FaultyFileSystem::RenameFile(const std::string& from, const std::string
   absl::MutexLock lock(&mutex_);
   NameChanges(to);
   status = target()->RenameFile(from, to, options, debug);
-  names_.erase(from);
+  ForgetNames([&from](const std::string& path) { return path == from; });
   auto synced = synced_.extract(from);
   synced_.erase(to);
   if (!synced.empty()) synced_[to] = synced.mapped();
@@ -188,13 +193,17 @@ IOStatus FaultyFileSystem::RenameFile(const std::string& from, const std::string
   return status;
 }
 
-// A deletion counts as lasting at once: after a loss of power the file may be back, which harms less.
 IOStatus FaultyFileSystem::DeleteFile(const std::string& path, const IOOptions& options,
                                       IODebugContext* debug) {
   IOStatus status = Begin(Change::kOther, path);
   if (!status.ok()) return status;
   absl::MutexLock lock(&mutex_);
-  names_.erase(path);
+  NameChanges(path);
+  // Should the file come back, then without what was not synced.
+  auto synced = synced_.find(path);
+  if (synced != synced_.end() && names_.back().before.has_value()) {
+    names_.back().before->resize(std::min<size_t>(names_.back().before->size(), synced->second));
+  }
   synced_.erase(path);
   unsyncable_.erase(path);
   return target()->DeleteFile(path, options, debug);
@@ -209,12 +218,13 @@ void FaultyFileSystem::LosePower(Loss loss, uint32_t seed) {
     if (ignored || size <= synced) continue;
     fs::resize_file(path, loss == Loss::kAll ? synced : synced + random() % (size - synced + 1), ignored);
   }
-  for (const auto& [path, before] : names_) {
-    if (loss == Loss::kPart && random() % 2 == 0) continue;
-    if (before.has_value()) {
-      std::ofstream(path, std::ios::binary | std::ios::trunc) << *before;
+  const size_t kept = loss == Loss::kAll ? 0 : random() % (names_.size() + 1);
+  for (; names_.size() > kept; names_.pop_back()) {
+    const NameChange& last = names_.back();
+    if (last.before.has_value()) {
+      std::ofstream(last.path, std::ios::binary | std::ios::trunc) << *last.before;
     } else {
-      fs::remove(path, ignored);
+      fs::remove(last.path, ignored);
     }
   }
   synced_.clear();

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -44,7 +46,8 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   /// Changes that failed.
   uint64_t failures() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  /// What of the unsynced is lost: all of it, or each file's end from a random place on and some names.
+  /// What of the unsynced is lost: all of it, or each file's end from a random place on and the changes of
+  /// names from a random one on (file systems with a journal keep the order of those).
   enum class Loss { kAll, kPart };
   /// Leaves on the disk what a loss of power now would. Nothing may be open.
   void LosePower(Loss loss, uint32_t seed) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -78,6 +81,9 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   /// Whether the change that just failed is to write half of its bytes.
   bool Tears() const ABSL_LOCKS_EXCLUDED(mutex_);
   void NameChanges(const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Of the names for which `forget` is true.
+  void ForgetNames(const std::function<bool(const std::string&)>& forget)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Synced(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
   /// A sync of the file has failed.
   void NotSynced(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -91,8 +97,13 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   std::map<std::string, uint64_t> synced_ ABSL_GUARDED_BY(mutex_);
   /// Files of which no later sync saves anything more.
   std::set<std::string> unsyncable_ ABSL_GUARDED_BY(mutex_);
-  /// The names that came since their folder was synced, with the contents that they had before, if any.
-  std::map<std::string, std::optional<std::string>> names_ ABSL_GUARDED_BY(mutex_);
+  /// A name that came, went or changed, and the contents that it had before, if any.
+  struct NameChange {
+    std::string path;
+    std::optional<std::string> before;
+  };
+  /// Those since their folder was synced, oldest first.
+  std::vector<NameChange> names_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace rsidiff::coordinator

@@ -1,4 +1,4 @@
-"""Our Gaussian, diversity and Fréchet distance against scikit-learn, scipy and numpy."""
+"""Our Gaussian, neighbours, diversity and Fréchet distance against scikit-learn, scipy and numpy."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 from safetensors.numpy import save_file
 from sklearn.covariance import LedoitWolf
+from sklearn.neighbors import NearestNeighbors
 
 TOOL = os.path.join(os.environ["RSIDIFF_BIN"], "feature_tool")
 
@@ -50,6 +51,13 @@ def test_matches_the_references(tmp_path, count, dimension, rank):
     reference = np.sqrt(fitted.mahalanobis(x))
     assert got["distance_mean"] == pytest.approx(reference.mean(), rel=1e-7)
     assert got["distance_stddev"] == pytest.approx(reference.std(), rel=1e-6)
+
+    nearest = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(x)
+    own_neighbours = nearest.kneighbors()[0][:, 3]  # without an argument a row is not its own neighbour
+    np.testing.assert_allclose(got["own_neighbours"], own_neighbours, rtol=1e-5)
+    np.testing.assert_allclose(got["neighbours"], nearest.kneighbors(y)[0][:, 3], rtol=1e-5)
+    assert got["neighbour_mean"] == pytest.approx(own_neighbours.mean(), rel=1e-5)
+    assert got["neighbour_stddev"] == pytest.approx(own_neighbours.std(), rel=1e-4)
 
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     cosine = unit @ unit.T

@@ -1,5 +1,5 @@
 // feature_tool FEATURES... --reference FEATURES...: fits a Gaussian to the first files' "features" (each file
-// a block), measures the second set against it, and prints one JSON object.
+// a block), measures the second set against it and against the rows themselves, and prints one JSON object.
 
 #include <ATen/ATen.h>
 
@@ -8,6 +8,7 @@
 
 #include "worker/phase/feature_statistics.h"
 #include "worker/phase/gaussian.h"
+#include "worker/phase/neighbours.h"
 #include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
@@ -40,12 +41,17 @@ int Main(int argc, char** argv) {
   }
   at::Tensor first = at::cat(fitted);
   at::Tensor second = at::cat(other);
+  auto neighbours = FitNeighbours(first, 4).value();
   nlohmann::json out = {{"mean", Values(gaussian->mean)},
                         {"whitening", Values(gaussian->whitening)},
                         {"shrinkage", gaussian->shrinkage},
                         {"distance_mean", gaussian->distance_mean},
                         {"distance_stddev", gaussian->distance_stddev},
                         {"distances", Values(MahalanobisDistances(*gaussian, second))},
+                        {"neighbour_mean", neighbours.distance_mean},
+                        {"neighbour_stddev", neighbours.distance_stddev},
+                        {"own_neighbours", Values(NeighbourDistances(neighbours.features, first, 4))},
+                        {"neighbours", Values(NeighbourDistances(neighbours.features, second, 4))},
                         {"diversity", MeanPairwiseCosineDistance(first)},
                         {"frechet", FrechetDistance(first, second).value()}};
   std::printf("%s\n", out.dump().c_str());

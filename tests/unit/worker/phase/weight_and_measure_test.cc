@@ -6,6 +6,7 @@
 #include "worker/phase/feature_statistics.h"
 #include "worker/phase/gaussian.h"
 #include "worker/phase/measure.h"
+#include "worker/phase/neighbours.h"
 #include "worker/phase/reference.h"
 #include "worker/phase/weight.h"
 #include "worker/tensor/safetensors.h"
@@ -35,10 +36,11 @@ TEST_F(FeaturePhaseTest, WeighsRowsAgainstTheFittedReference) {
   v1::FitReferenceWork fit;
   fit.add_features(Put(first_));
   fit.add_features(Put(second_));
-  auto reference = FitReference(fit, *store_);
+  auto reference = FitReference(fit, v1::WeightSpec(), *store_);
   ASSERT_TRUE(reference.ok()) << reference.status();
   EXPECT_EQ(reference->count(), 35u);
-  EXPECT_EQ(FitReference(fit, *store_)->reference(), reference->reference());  // the same bytes again
+  EXPECT_EQ(FitReference(fit, v1::WeightSpec(), *store_)->reference(),
+            reference->reference());  // the same bytes again
 
   v1::WeightWork work;
   work.set_reference(reference->reference());
@@ -47,7 +49,7 @@ TEST_F(FeaturePhaseTest, WeighsRowsAgainstTheFittedReference) {
     work.add_rows()->set_features(fit.features(file));
     work.mutable_rows(work.rows_size() - 1)->set_row(row);
   }
-  auto weights = Weigh(work, *store_);
+  auto weights = Weigh(work, v1::WeightSpec(), *store_);
   ASSERT_TRUE(weights.ok()) << weights.status();
   std::vector<at::Tensor> blocks = {first_, second_};
   auto gaussian = FitGaussian({2, [&blocks](size_t i) -> absl::StatusOr<at::Tensor> { return blocks[i]; }});
@@ -59,14 +61,44 @@ TEST_F(FeaturePhaseTest, WeighNamesTheSampleWithoutARow) {
   v1::FitReferenceWork fit;
   fit.add_features(Put(first_));
   v1::WeightWork work;
-  work.set_reference(FitReference(fit, *store_)->reference());
+  work.set_reference(FitReference(fit, v1::WeightSpec(), *store_)->reference());
   work.add_indices(123);
   work.add_rows()->set_features(fit.features(0));
   work.mutable_rows(0)->set_row(20);
-  auto weights = Weigh(work, *store_);
+  auto weights = Weigh(work, v1::WeightSpec(), *store_);
   EXPECT_THAT(std::string(weights.status().message()), HasSubstr("no row 20 of length 6 for sample 123"));
   work.set_reference(fit.features(0));
-  EXPECT_THAT(std::string(Weigh(work, *store_).status().message()), HasSubstr("is no reference"));
+  EXPECT_THAT(std::string(Weigh(work, v1::WeightSpec(), *store_).status().message()),
+              HasSubstr("is no reference"));
+}
+
+TEST_F(FeaturePhaseTest, WeighsByNeighboursIfAskedTo) {
+  v1::WeightSpec knn;
+  knn.set_method(v1::WEIGHT_METHOD_KNN);
+  knn.set_neighbours(3);
+  v1::FitReferenceWork fit;
+  fit.add_features(Put(first_));
+  auto reference = FitReference(fit, knn, *store_);
+  ASSERT_TRUE(reference.ok()) << reference.status();
+  v1::WeightWork work;
+  work.set_reference(reference->reference());
+  work.add_indices(4);
+  work.add_rows()->set_features(Put(second_));
+  work.mutable_rows(0)->set_row(4);
+  auto weights = Weigh(work, knn, *store_);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  auto fitted = FitNeighbours(first_, 3);
+  EXPECT_EQ(weights->distances(0), StandardizedDistances(*fitted, second_.slice(0, 4, 5), 3).item<double>());
+}
+
+TEST_F(FeaturePhaseTest, KnnNeedsMoreSamplesThanNeighbours) {
+  v1::WeightSpec knn;
+  knn.set_method(v1::WEIGHT_METHOD_KNN);
+  knn.set_neighbours(20);
+  v1::FitReferenceWork fit;
+  fit.add_features(Put(first_));
+  EXPECT_THAT(std::string(FitReference(fit, knn, *store_).status().message()),
+              HasSubstr("weights.neighbours is 20, and the base model's samples are only 20"));
 }
 
 TEST_F(FeaturePhaseTest, MeasuresAnEvaluation) {

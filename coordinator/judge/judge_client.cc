@@ -1,0 +1,151 @@
+#include "coordinator/judge/judge_client.h"
+
+#include <httplib.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/backoff.h"
+#include "common/base/status_macros.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+constexpr size_t kMaxAnswerBytes = 1 << 20;
+constexpr absl::Duration kLongestWait = absl::Minutes(1);
+
+struct Endpoint {
+  std::string server;  // scheme, host and port
+  std::string path;    // of the chat completions
+};
+
+absl::StatusOr<Endpoint> ParseEndpoint(const std::string& url) {
+  const size_t scheme = url.find("://");
+  const bool known = absl::StartsWith(url, "http://") || absl::StartsWith(url, "https://");
+  if (!known || scheme + 3 == url.size() || url[scheme + 3] == '/') {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a judge's endpoint is http://HOST[:PORT]/PATH or https://..., not \"", url, "\""));
+  }
+  const size_t slash = url.find('/', scheme + 3);
+  std::string base = slash == std::string::npos ? "" : url.substr(slash);
+  while (!base.empty() && base.back() == '/') base.pop_back();
+  return Endpoint{url.substr(0, slash), absl::StrCat(base, "/chat/completions")};
+}
+
+bool IsTransient(int status) {
+  return status == 408 || status == 429 || status >= 500;
+}
+
+// What the server asks for, 0 where it asks for nothing or for a date.
+absl::Duration RetryAfter(const httplib::Response& response) {
+  int64_t seconds = 0;
+  if (!absl::SimpleAtoi(response.get_header_value("Retry-After"), &seconds)) return absl::ZeroDuration();
+  return absl::Seconds(std::max<int64_t>(seconds, 0));
+}
+
+}  // namespace
+
+class JudgeClient::Impl {
+ public:
+  Impl(JudgeOptions options, Endpoint endpoint)
+      : options_(std::move(options)), endpoint_(std::move(endpoint)), client_(endpoint_.server) {
+    const absl::Duration timeout = options_.timeout;
+    const auto seconds = static_cast<time_t>(absl::ToInt64Seconds(timeout));
+    const auto micros = static_cast<time_t>(
+        absl::ToInt64Microseconds(timeout - absl::Seconds(static_cast<int64_t>(seconds))));
+    client_.set_connection_timeout(seconds, micros);
+    client_.set_read_timeout(seconds, micros);
+    client_.set_write_timeout(seconds, micros);
+    client_.set_keep_alive(true);
+    if (!options_.api_key.empty()) client_.set_bearer_token_auth(options_.api_key.c_str());
+  }
+
+  // One try. INVALID_ARGUMENT: an answer that is none. `wait` is how long the server wants the next try to
+  // wait.
+  struct Try {
+    absl::StatusOr<Judgement> judgement;
+    absl::Duration wait;
+  };
+  Try AskOnce(const std::string& prompt) {
+    std::string body;
+    httplib::Response response;
+    httplib::Error error = httplib::Error::Success;
+    httplib::Request request;
+    request.method = "POST";
+    request.path = endpoint_.path;
+    request.headers.emplace("Content-Type", "application/json");
+    request.headers.emplace("Accept", "application/json");
+    request.body = QuestionBody(options_.model, options_.rubric, prompt);
+    const absl::Time deadline = absl::Now() + options_.timeout;
+    // The time-out of the socket is for each piece; a server that drips is ended by the deadline.
+    request.content_receiver = [&body, deadline](const char* data, size_t size, uint64_t, uint64_t) {
+      body.append(data, size);
+      return body.size() <= kMaxAnswerBytes && absl::Now() < deadline;
+    };
+    const bool sent = client_.send(request, response, error);
+    if (body.size() > kMaxAnswerBytes) {
+      return {absl::InvalidArgumentError(absl::StrCat("is longer than ", kMaxAnswerBytes, " bytes")), {}};
+    }
+    if (!sent) {
+      const bool late = error == httplib::Error::Read || error == httplib::Error::Canceled ||
+                        error == httplib::Error::ConnectionTimeout;
+      return {absl::UnavailableError(
+                  late ? absl::StrCat("no answer within ", absl::FormatDuration(options_.timeout))
+                       : absl::StrCat("no connection: ", httplib::to_string(error))),
+              {}};
+    }
+    if (response.status == 200) return {ParseAnswerBody(body), {}};
+    const std::string message =
+        absl::StrCat("status ", response.status, ": ", absl::StripAsciiWhitespace(body.substr(0, 200)));
+    if (IsTransient(response.status)) return {absl::UnavailableError(message), RetryAfter(response)};
+    return {absl::FailedPreconditionError(message), {}};
+  }
+
+  absl::Status Annotated(const absl::Status& status) const {
+    return absl::Status(status.code(), absl::StrCat("judge ", options_.model, " at ", options_.endpoint, ": ",
+                                                    status.message()));
+  }
+
+  const JudgeOptions& options() const { return options_; }
+
+ private:
+  const JudgeOptions options_;
+  const Endpoint endpoint_;
+  httplib::Client client_;
+};
+
+absl::StatusOr<std::unique_ptr<JudgeClient>> JudgeClient::Create(const JudgeOptions& options) {
+  RSIDIFF_ASSIGN_OR_RETURN(Endpoint endpoint, ParseEndpoint(options.endpoint));
+  return absl::WrapUnique(new JudgeClient(std::make_unique<Impl>(options, std::move(endpoint))));
+}
+
+JudgeClient::JudgeClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+JudgeClient::~JudgeClient() = default;
+
+absl::StatusOr<std::optional<Judgement>> JudgeClient::Ask(const std::string& prompt) {
+  Backoff backoff({impl_->options().first_wait, kLongestWait});
+  for (int tries = 1;; ++tries) {
+    Impl::Try answer = impl_->AskOnce(prompt);
+    if (answer.judgement.ok()) return std::optional<Judgement>(*std::move(answer.judgement));
+    const absl::Status& status = answer.judgement.status();
+    if (absl::IsFailedPrecondition(status)) return impl_->Annotated(status);
+    if (tries > impl_->options().retries) {
+      if (!absl::IsInvalidArgument(status)) {
+        return impl_->Annotated(absl::UnavailableError(
+            absl::StrCat(status.message(), tries > 1 ? absl::StrCat(" (", tries, " tries)") : "")));
+      }
+      why_unusable_ = std::string(status.message());
+      return std::optional<Judgement>();
+    }
+    absl::SleepFor(std::min(std::max(backoff.Next(), answer.wait), kLongestWait));
+  }
+}
+
+}  // namespace rsidiff::coordinator

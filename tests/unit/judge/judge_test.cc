@@ -1,0 +1,205 @@
+#include "coordinator/judge/judge.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "tests/unit/judge/stub_judge.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+const char kGood[] = R"({"clarity": 0.9, "specificity": 0.4, "reason": "fine"})";
+
+class JudgeTest : public testing::Test {
+ protected:
+  JudgeTest() : folder_(fs::temp_directory_path() / absl::StrCat("rsidiff-judge-", getpid())) {
+    fs::remove_all(folder_);
+    options_.model = "m";
+    options_.rubric = "be strict";
+    options_.retries = 2;
+    options_.first_wait = absl::Milliseconds(1);
+  }
+  ~JudgeTest() override { fs::remove_all(folder_); }
+
+  absl::StatusOr<JudgedPool> Judge(const StubJudge& stub, const std::vector<std::string>& prompts) {
+    options_.endpoint = stub.endpoint();
+    auto cache = JudgeCache::Open(folder_);
+    if (!cache.ok()) return cache.status();
+    return JudgePool(options_, prompts, **cache, [this](size_t, size_t) { ++progress_; });
+  }
+
+  const fs::path folder_;
+  JudgeOptions options_;
+  size_t progress_ = 0;
+};
+
+TEST_F(JudgeTest, AsksOncePerPromptAndNeverAgain) {
+  StubJudge stub([](const StubQuestion& question) {
+    return StubAnswer{200,
+                      Completion(question.prompt == "b" ? R"({"clarity": 0, "specificity": 1})" : kGood)};
+  });
+  std::vector<std::string> prompts = {"a", "b"};
+  for (int i = 0; i < 30; ++i) prompts.push_back(absl::StrCat("prompt ", i));
+  options_.api_key = "secret";
+  auto pool = Judge(stub, prompts);
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  EXPECT_EQ(pool->asked, prompts.size());
+  EXPECT_EQ(progress_, prompts.size());
+  EXPECT_EQ(pool->judgements[0]->specificity, 0.4);
+  EXPECT_EQ(pool->judgements[1]->clarity, 0);
+  std::map<std::string, int> times;
+  for (const StubQuestion& question : stub.questions()) {
+    ++times[question.prompt];
+    EXPECT_EQ(question.model, "m");
+    EXPECT_EQ(question.rubric, "be strict");
+    EXPECT_EQ(question.authorization, "Bearer secret");
+  }
+  EXPECT_EQ(times.size(), prompts.size());
+  EXPECT_EQ(stub.questions().size(), prompts.size());
+
+  prompts.push_back("new");
+  auto again = Judge(stub, prompts);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->asked, 1u);
+  EXPECT_EQ(again->judgements[1]->clarity, 0);
+  options_.rubric = "be kind";  // other questions
+  EXPECT_EQ(Judge(stub, {"a"})->asked, 1u);
+}
+
+TEST_F(JudgeTest, TriesAgainWhatPasses) {
+  std::atomic<int> calls{0};
+  StubJudge stub([&calls](const StubQuestion&) {
+    const int call = calls++;
+    if (call == 0) return StubAnswer{429, "slow down", "0"};
+    return call == 1 ? StubAnswer{503, "warming up"} : StubAnswer{200, Completion(kGood)};
+  });
+  auto pool = Judge(stub, {"a"});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  EXPECT_EQ(pool->judgements[0]->clarity, 0.9);
+  EXPECT_EQ(calls, 3);
+}
+
+TEST_F(JudgeTest, GivesUpAfterItsTriesAndKeepsWhatItHas) {
+  options_.parallel = 1;
+  StubJudge stub([](const StubQuestion& question) {
+    return question.prompt == "a" ? StubAnswer{200, Completion(kGood)} : StubAnswer{500, "out of memory"};
+  });
+  auto pool = Judge(stub, {"a", "b"});
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(
+      std::string(pool.status().message()),
+      testing::AllOf(HasSubstr(absl::StrCat("judge m at ", stub.endpoint())),
+                     HasSubstr("status 500: out of memory (3 tries)"), HasSubstr("1 of 2 answers are kept")));
+  EXPECT_EQ(stub.questions().size(), 4u);
+  EXPECT_EQ(Judge(stub, {"a"})->asked, 0u);
+}
+
+TEST_F(JudgeTest, RefusalIsToldAtOnce) {
+  StubJudge stub([](const StubQuestion&) { return StubAnswer{401, R"({"error": "bad key"})"}; });
+  options_.api_key = "secret";
+  auto pool = Judge(stub, {"a"});
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(pool.status().message()), HasSubstr("status 401: {\"error\": \"bad key\"}"));
+  EXPECT_THAT(std::string(pool.status().message()), Not(HasSubstr("secret")));
+  EXPECT_EQ(stub.questions().size(), 1u);
+}
+
+TEST_F(JudgeTest, AnswerThatDoesNotComeInTimeIsAnError) {
+  options_.timeout = absl::Milliseconds(200);
+  options_.retries = 1;
+  for (StubAnswer slow :
+       {StubAnswer{200, Completion(kGood), "", 600}, StubAnswer{200, Completion(kGood), "", 0, 30}}) {
+    StubJudge stub([slow](const StubQuestion&) { return slow; });
+    auto pool = Judge(stub, {"a"});
+    EXPECT_EQ(pool.status().code(), absl::StatusCode::kUnavailable) << pool.status();
+    EXPECT_THAT(std::string(pool.status().message()), HasSubstr("no answer within 200ms (2 tries)"));
+  }
+}
+
+TEST_F(JudgeTest, NobodyThereIsAnError) {
+  options_.endpoint = "http://127.0.0.1:1/v1";
+  options_.retries = 0;
+  auto cache = JudgeCache::Open(folder_);
+  auto pool = JudgePool(options_, {"a"}, **cache, [](size_t, size_t) {});
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(pool.status().message()),
+              HasSubstr("judge m at http://127.0.0.1:1/v1: no connection"));
+}
+
+TEST_F(JudgeTest, NonsenseIsAskedForAgainThenCountedAndNotKept) {
+  options_.parallel = 1;
+  StubJudge stub([](const StubQuestion& question) {
+    return StubAnswer{200, Completion(question.prompt == "a" ? kGood : "What a lovely prompt!")};
+  });
+  auto pool = Judge(stub, {"a", "b"});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  EXPECT_FALSE(pool->judgements[1].has_value());
+  EXPECT_EQ(pool->unusable, 1u);
+  EXPECT_THAT(pool->first_unusable, HasSubstr("has no JSON object: \"What a lovely"));
+  EXPECT_EQ(stub.questions().size(), 4u);
+  EXPECT_EQ(Judge(stub, {"a", "b"})->asked, 1u);
+}
+
+TEST_F(JudgeTest, OnlyNonsenseIsAnError) {
+  options_.retries = 0;
+  options_.parallel = 1;
+  StubJudge stub([](const StubQuestion&) { return StubAnswer{200, "{}"}; });
+  std::vector<std::string> prompts;
+  for (int i = 0; i < 100; ++i) prompts.push_back(absl::StrCat("prompt ", i));
+  auto pool = Judge(stub, prompts);
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(pool.status().message()),
+              HasSubstr("not one of 20 answers is usable; one has no choices"));
+  EXPECT_EQ(stub.questions().size(), 20u);
+}
+
+TEST_F(JudgeTest, AnswerOfManyMegabytesIsNonsense) {
+  options_.retries = 0;
+  StubJudge stub([](const StubQuestion&) { return StubAnswer{200, std::string(3 << 20, ' ')}; });
+  EXPECT_THAT(std::string(Judge(stub, {"a"}).status().message()), HasSubstr("is longer than 1048576 bytes"));
+}
+
+TEST_F(JudgeTest, EndpointHasToBeAUrl) {
+  for (const char* endpoint : {"localhost:8000", "ftp://host", "http://", "https:///v1"}) {
+    options_.endpoint = endpoint;
+    EXPECT_EQ(JudgeClient::Create(options_).status().code(), absl::StatusCode::kInvalidArgument) << endpoint;
+  }
+}
+
+TEST_F(JudgeTest, CacheIsForOneProcessAtATime) {
+  auto first = JudgeCache::Open(folder_);
+  ASSERT_TRUE(first.ok()) << first.status();
+  auto second = JudgeCache::Open(folder_);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(folder_.string()));
+}
+
+TEST_F(JudgeTest, OptionsReadTheRubricAndTheKey) {
+  fs::create_directories(folder_);
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "rubric.txt", "be brief").ok());
+  v1::PromptJudgeSpec spec;
+  spec.set_rubric((folder_ / "rubric.txt").string());
+  spec.set_api_key_variable("RSIDIFF_TEST_JUDGE_KEY");
+  setenv("RSIDIFF_TEST_JUDGE_KEY", "k", 1);
+  auto options = MakeJudgeOptions(spec);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->rubric, "be brief");
+  EXPECT_EQ(options->api_key, "k");
+  spec.set_rubric((folder_ / "missing.txt").string());
+  EXPECT_THAT(std::string(MakeJudgeOptions(spec).status().message()), HasSubstr("missing.txt"));
+}
+
+}  // namespace
+}  // namespace rsidiff::coordinator
