@@ -63,6 +63,7 @@ class JudgeClient::Impl {
     client_.set_read_timeout(seconds, micros);
     client_.set_write_timeout(seconds, micros);
     client_.set_keep_alive(true);
+    client_.set_tcp_nodelay(true);
     if (!options_.api_key.empty()) client_.set_bearer_token_auth(options_.api_key.c_str());
   }
 

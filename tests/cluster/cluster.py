@@ -64,7 +64,8 @@ class Cluster:
         assert self.coordinator.alive, self.coordinator.text()
         addresses = json.loads(told.read_text())
         self.address, self.http = addresses["grpc"], addresses["http"]
-        wait_until(lambda: self.get("/readyz"), 30, "the coordinator's readiness")
+        wait_until(lambda: self.get("/readyz") or not self.coordinator.alive, 30, "the coordinator's readiness")
+        assert self.coordinator.alive, self.coordinator.text()
 
     def start_worker(self, name, *arguments, environment=None, launcher=()):
         worker = Process(

@@ -1,4 +1,5 @@
 """Real programs for tests: starting and ending them, waiting for what they do, reading what they serve."""
+import http.client
 import os
 import re
 import signal
@@ -79,7 +80,7 @@ def fetch(address, path):
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
             return answer.read().decode()
-    except OSError:
+    except (OSError, http.client.HTTPException):  # the latter: it died in the middle of its answer
         return None
 
 

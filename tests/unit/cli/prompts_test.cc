@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "tests/unit/cli/command_line.h"
 #include "tests/unit/cli/fake_coordinator.h"
+#include "tests/unit/judge/stub_judge.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -75,6 +76,80 @@ TEST_F(PromptCommands, FilterTakesThresholdsAndPrintsJson) {
   EXPECT_EQ(line.Run({"prompts", "filter", "--clarity", "2", file}).code, ExitCode::kUsage);
   EXPECT_EQ(line.Run({"prompts", "filter"}).code, ExitCode::kUsage);
   EXPECT_EQ(line.Run({"prompts", "filter", "/nowhere.txt"}).code, ExitCode::kFailed);
+}
+
+StubAnswer DislikesBirds(const StubQuestion& question) {
+  const bool bird = question.prompt.find("bird") != std::string::npos;
+  return {200, Completion(absl::StrCat("{\"clarity\": ", bird ? 0.2 : 0.9,
+                                       ", \"specificity\": 0.8, \"reason\": \"birds\"}"))};
+}
+
+TEST_F(PromptCommands, FilterAsksAJudgeAboutWhatTheRulesKeep) {
+  StubJudge judge(DislikesBirds);
+  const std::string file = Write("prompts.txt", "a cat\na red blue dog\na bird\n");
+  const std::vector<std::string> arguments = {"prompts",
+                                              "filter",
+                                              "--judge",
+                                              judge.endpoint(),
+                                              "--judge-model",
+                                              "m",
+                                              "--judge-cache",
+                                              (folder_ / "cache").string(),
+                                              file};
+  std::vector<std::string> first = arguments;
+  first.insert(first.end(), {"--out", (folder_ / "out").string()});
+  const CommandOutcome outcome = line.Run(first);
+  EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("judged unclear"));
+  EXPECT_EQ(Read("out/kept.txt"), "a cat\n");
+  EXPECT_EQ(judge.questions().size(), 2u);
+  const std::string text = Read("out/rejected.jsonl");
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 2u);
+  const nlohmann::json bird = nlohmann::json::parse(lines[1]);
+  EXPECT_EQ(bird["prompt"], "a bird");
+  EXPECT_EQ(bird["rejected_by"], "clarity");
+  EXPECT_EQ(bird["reason"], "judged unclear: 0.20; birds");
+  EXPECT_EQ(bird["judge"]["specificity"], 0.8);
+  line.Run(arguments);
+  EXPECT_EQ(judge.questions().size(), 2u) << "answers are kept";
+}
+
+TEST_F(PromptCommands, JudgeOfTheRunFileFiltersASubmission) {
+  StubJudge judge([](const StubQuestion& question) {
+    return StubAnswer{200, Completion(question.prompt.find("red") == std::string::npos
+                                          ? R"({"clarity": 1, "specificity": 1})"
+                                          : "no comment")};
+  });
+  const CommandOutcome outcome =
+      line.Run({"run", "submit", shapes_, "--set", "prompts.filter.enabled=true", "--set",
+                absl::StrCat("prompts.filter.judge.endpoint=", judge.endpoint()), "--set",
+                "prompts.filter.judge.model=m", "--set", "prompts.filter.judge.retries=0", "--set",
+                "prompts.filter.judge.specificity=0.9", "--judge-cache", (folder_ / "cache").string()});
+  ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("the judge has answered"),
+                                 HasSubstr("answers of the judge are unusable"), HasSubstr("no comment")));
+  absl::MutexLock lock(&fake.mutex);
+  ASSERT_EQ(fake.submitted.size(), 1u);
+  EXPECT_EQ(fake.submitted[0].spec().prompts().filter().judge().model(), "m");
+}
+
+TEST_F(PromptCommands, AJudgeThatIsNotThereStopsTheSubmission) {
+  const CommandOutcome outcome = line.Run(
+      {"run", "submit", shapes_, "--set", "prompts.filter.enabled=true", "--set",
+       "prompts.filter.judge.endpoint=http://127.0.0.1:1/v1", "--set", "prompts.filter.judge.model=m",
+       "--set", "prompts.filter.judge.retries=0", "--judge-cache", (folder_ / "cache").string()});
+  EXPECT_EQ(outcome.code, ExitCode::kUnreachable) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("judge m at http://127.0.0.1:1/v1: no connection"));
+  absl::MutexLock lock(&fake.mutex);
+  EXPECT_TRUE(fake.submitted.empty());
+}
+
+TEST_F(PromptCommands, JudgeNeedsAModel) {
+  const std::string file = Write("prompts.txt", "a cat\n");
+  const CommandOutcome outcome = line.Run({"prompts", "filter", "--judge", "http://h/v1", file});
+  EXPECT_EQ(outcome.code, ExitCode::kUsage);
+  EXPECT_THAT(outcome.err, HasSubstr("--judge needs --judge-model"));
 }
 
 TEST_F(PromptCommands, FilterReadsTheRunFile) {

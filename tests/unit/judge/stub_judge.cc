@@ -24,6 +24,7 @@ class StubJudge::Impl {
   explicit Impl(std::function<StubAnswer(const StubQuestion&)> answer) : answer_(std::move(answer)) {
     server_.Post("/v1/chat/completions", [this](const httplib::Request& request,
                                                 httplib::Response& response) { Serve(request, response); });
+    server_.set_tcp_nodelay(true);
     port_ = server_.bind_to_any_port("127.0.0.1");
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     while (!server_.is_running()) std::this_thread::yield();

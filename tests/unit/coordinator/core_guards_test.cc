@@ -1,0 +1,159 @@
+// Rolling back to the best round, and telling that a round has collapsed.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "coordinator/schedule/evaluation.h"
+#include "tests/unit/coordinator/core_harness.h"
+#include "tests/unit/coordinator/fake_results.h"
+
+namespace rsidiff::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+class CoreGuardsTest : public ::testing::Test {
+ protected:
+  void SetUp() override { incarnation_ = harness_.Register("w"); }
+
+  v1::RunStatus Run(uint64_t id) {
+    v1::GetRunRequest request;
+    request.set_run_id(id);
+    return harness_.Ok<v1::RunStatus>(request);
+  }
+
+  // Works everything off. The checkpoints that each round's own samples were drawn with and its training
+  // began at.
+  std::map<uint32_t, std::set<std::string>> Work() {
+    std::map<uint32_t, std::set<std::string>> used;
+    for (auto grants = harness_.Lease("w", incarnation_); !grants.empty();
+         grants = harness_.Lease("w", incarnation_)) {
+      const v1::Grant& grant = grants[0];
+      const v1::TaskKey& task = grant.task();
+      const bool draws = task.kind() == v1::TASK_KIND_GENERATE && task.purpose() == v1::PURPOSE_TRAINING;
+      if (draws || task.kind() == v1::TASK_KIND_TRAIN)
+        used[task.round()].insert(grant.payload().checkpoint());
+      if (task.kind() == v1::TASK_KIND_TRAIN) {
+        EXPECT_TRUE(harness_.Ok<v1::JoinTrainingResponse>(harness_.Join("w", incarnation_, grant)).formed());
+      }
+      v1::CompleteRequest complete = harness_.Completion("w", incarnation_, grant);
+      if (complete.result().has_measure() && task.round() == alike_) {
+        complete.mutable_result()->mutable_measure()->set_diversity(0.01);
+      }
+      harness_.Ok<v1::CompleteResponse>(complete);
+    }
+    return used;
+  }
+
+  uint32_t alike_ = 1000;  // round whose pictures look alike
+  CoreHarness harness_;
+  uint64_t incarnation_ = 0;
+};
+
+TEST_F(CoreGuardsTest, RoundsStartFromTheBestOneAfterOthersWereWorse) {
+  v1::SubmitRunRequest request = SmallRun("submit", 12);
+  request.mutable_spec()->mutable_stop()->set_roll_back_after(2);
+  harness_.Ok<v1::SubmitRunResponse>(request);
+  const auto used = Work();
+  const v1::RunStatus run = Run(1);
+  ASSERT_EQ(run.run().state(), v1::RUN_STATE_SUCCEEDED);
+  ASSERT_EQ(run.rounds_size(), 13);
+  std::vector<v1::EvaluationSummary> evaluated;
+  int rolled_back = 0;
+  for (const v1::RoundRecord& round : run.rounds()) {
+    if (round.round() > 0) {
+      const uint32_t best = JudgeRounds(run.run().spec(), evaluated).best_round;
+      const uint32_t newest = round.round() - 1;
+      const uint32_t expected = newest - best >= 2 ? best : newest;
+      rolled_back += expected != newest;
+      EXPECT_EQ(round.starts_from(), expected) << "round " << round.round();
+      EXPECT_EQ(used.at(round.round()), std::set<std::string>{run.rounds(expected).checkpoint()})
+          << "round " << round.round();
+    }
+    evaluated.push_back(round.evaluation());
+  }
+  EXPECT_GT(rolled_back, 3);
+  EXPECT_TRUE(harness_.MemoryEqualsDisk());
+}
+
+TEST_F(CoreGuardsTest, WithoutRollBackEachRoundStartsFromTheOneBefore) {
+  harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 4));
+  Work();
+  const v1::RunStatus run = Run(1);
+  for (const v1::RoundRecord& round : run.rounds()) {
+    EXPECT_EQ(round.starts_from(), round.round() == 0 ? 0 : round.round() - 1);
+  }
+}
+
+TEST_F(CoreGuardsTest, AForkRollsBackToTheBestOfItsOwnRounds) {
+  v1::SubmitRunRequest request = SmallRun("submit", 12);
+  request.mutable_spec()->mutable_stop()->set_roll_back_after(1);
+  request.mutable_spec()->set_seed(9);  // the best round is a late one
+  harness_.Ok<v1::SubmitRunResponse>(request);
+  Work();
+  const v1::RunStatus parent = Run(1);
+  const uint32_t later_best = parent.run().best_round();
+  ASSERT_GT(later_best, 1u) << "the parent's best round has to lie behind the fork";
+  v1::ForkRunRequest fork;
+  fork.set_request_id("fork");
+  fork.set_run_id(1);
+  fork.set_from_round(later_best - 1);
+  std::vector<Row> rows;
+  for (const auto& [where, value] : harness_.disk()) rows.push_back({where.first, where.second, value});
+  harness_.Ok<v1::SubmitRunResponse>(ForkRun{fork, rows});
+  const v1::RunStatus run = Run(2);
+  ASSERT_EQ(run.rounds_size(), static_cast<int>(later_best) + 1);
+  EXPECT_EQ(run.rounds(later_best).starts_from(), parent.rounds(later_best).starts_from());
+  Work();
+  EXPECT_EQ(Run(2).rounds(later_best).checkpoint(), parent.rounds(later_best).checkpoint());
+}
+
+TEST_F(CoreGuardsTest, RunSaysWhichRoundCollapsed) {
+  alike_ = 2;
+  harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 3));
+  Work();
+  const v1::RunStatus run = Run(1);
+  EXPECT_EQ(run.run().state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_THAT(run.run().collapse(),
+              HasSubstr("round 2 has collapsed: its pictures look alike: diversity 0.01"));
+}
+
+TEST_F(CoreGuardsTest, OnePromptAndOneSampleAreARun) {
+  v1::SubmitRunRequest request = SmallRun("submit", 2);
+  request.mutable_inputs()->mutable_train_prompts()->DeleteSubrange(1, 3);
+  request.mutable_inputs()->mutable_evaluation_prompts()->DeleteSubrange(1, 1);
+  request.mutable_spec()->mutable_sampling()->set_samples_per_prompt(1);
+  harness_.Ok<v1::SubmitRunResponse>(request);
+  Work();
+  const v1::RunStatus run = Run(1);
+  EXPECT_EQ(run.run().state(), v1::RUN_STATE_SUCCEEDED) << run.run().reason();
+  EXPECT_EQ(run.rounds(1).selection().selected(), 1u);
+}
+
+v1::EvaluationSummary Evaluation(double score, double diversity) {
+  v1::EvaluationSummary summary;
+  (*summary.mutable_scores())["h"].set_mean(score);
+  (*summary.mutable_scores())["h"].set_stddev(0.1);
+  summary.set_diversity(diversity);
+  return summary;
+}
+
+TEST(FirstCollapseTest, ComparesWithTheBase) {
+  v1::RunSpec spec;
+  spec.add_scorers()->set_name("h");
+  spec.mutable_scorers(0)->set_role(v1::SCORER_ROLE_HELD_OUT);
+  const v1::EvaluationSummary base = Evaluation(0.5, 0.4);
+  EXPECT_EQ(FirstCollapse(spec, {base}), "");
+  EXPECT_EQ(FirstCollapse(spec, {base, Evaluation(0.41, 0.21)}), "");
+  EXPECT_THAT(FirstCollapse(spec, {base, base, Evaluation(0.39, 0.4)}),
+              HasSubstr("round 2 has collapsed: it scores 0.39, the base model 0.5"));
+  EXPECT_THAT(FirstCollapse(spec, {base, Evaluation(0.9, 0.19)}), HasSubstr("look alike"));
+  // A base whose pictures all look alike, as of one evaluation prompt, says nothing.
+  EXPECT_EQ(FirstCollapse(spec, {Evaluation(0.5, 0), Evaluation(0.5, 0)}), "");
+}
+
+}  // namespace
+}  // namespace rsidiff::coordinator
