@@ -3,12 +3,14 @@
 # starts a coordinator and workers on loopback, runs deploy/examples/shapes.yaml, prints the table of
 # rounds, writes the picture grid and exports the best round as a diffusers folder.
 #
-#   bash deploy/quickstart.sh [--rounds N] [--workers N] [--data DIR] [--run-file FILE] [--bin DIR] [--keep-running]
+#   bash deploy/quickstart.sh [--rounds N] [--workers N] [--data DIR] [--run-file FILE] [--set KEY=VALUE] [--bin DIR]
+#                             [--keep-running]
 #
 #   --rounds N       rounds of self-improvement (default: as the run file says)
 #   --workers N      worker processes (default 2)
 #   --data DIR       where everything goes (default build/quickstart)
 #   --run-file FILE  another run file
+#   --set KEY=VALUE  replaces a value of the run file; may be given again
 #   --bin DIR        programs that are built already: installs and builds nothing
 #   --keep-running   leave coordinator and workers running at the end
 #
@@ -20,6 +22,7 @@ rounds=
 workers=2
 data=build/quickstart
 run_file=deploy/examples/shapes.yaml
+settings=()
 bin=
 keep_running=0
 while [ $# -gt 0 ]; do
@@ -28,9 +31,10 @@ while [ $# -gt 0 ]; do
     --workers) workers=${2:?--workers needs a number}; shift ;;
     --data) data=${2:?--data needs a folder}; shift ;;
     --run-file) run_file=${2:?--run-file needs a file}; shift ;;
+    --set) settings+=(--set "${2:?--set needs KEY=VALUE}"); shift ;;
     --bin) bin=${2:?--bin needs a folder}; shift ;;
     --keep-running) keep_running=1 ;;
-    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart.sh: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
   shift
@@ -121,9 +125,10 @@ for ((i = 1; i <= workers; i++)); do
 done
 
 # The submission's id is made of what is submitted, so submitting it again finds the same run.
-id=quickstart-$({ cat "$run_file"; echo "$rounds"; } | sha256sum | cut -c1-16)
+[ -z "$rounds" ] || settings+=(--set "rounds=$rounds")
+id=quickstart-$({ cat "$run_file"; echo "${settings[*]}"; } | sha256sum | cut -c1-16)
 say "Running $run_file"
-submission=$("$bin/rsidiff" run submit "$run_file" ${rounds:+--set "rounds=$rounds"} --request-id "$id" --json)
+submission=$("$bin/rsidiff" run submit "$run_file" "${settings[@]}" --request-id "$id" --json)
 run=$(printf '%s' "$submission" | sed -n 's/.*"run_id": *"\{0,1\}\([0-9]*\).*/\1/p' | head -n 1)
 "$bin/rsidiff" run watch "$run"
 

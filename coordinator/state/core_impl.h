@@ -25,7 +25,7 @@
 namespace rsidiff::coordinator {
 
 /// The core's state. Every change to a stored record is followed by its Put in the same step. One file a
-/// topic: core.cc (steps, rows, requests), workers.cc, leases.cc, completions.cc, rounds.cc,
+/// topic: core.cc (steps, rows, requests), workers.cc, lease_calls.cc, leases.cc, completions.cc, rounds.cc,
 /// prompt_filter.cc, reduce.cc, training.cc, runs.cc, queries.cc, recovery.cc.
 class Core::Impl {
  public:
@@ -82,10 +82,8 @@ class Core::Impl {
   absl::Time DueTime(const Worker& worker) const;
   uint32_t CountWorkers(v1::WorkerState state) const;
 
-  // --- leases.cc
+  // --- lease_calls.cc: the calls for work, while they wait and when their answer is lost
   void HandleLease(uint64_t event, v1::LeaseRequest request);
-  /// Work for the worker, at most `max_tasks`; empty when there is none.
-  v1::LeaseResponse GrantTasks(Worker& worker, const std::string& request_id, uint32_t max_tasks);
   void ServeLeasePolls();
   void ServeLeasePoll(uint64_t number);
   void FinishLeasePoll(uint64_t number, v1::LeaseResponse response);
@@ -93,6 +91,10 @@ class Core::Impl {
   void HandleCancelled(uint64_t event);
   /// The grants of a call whose answer cannot arrive go back, unless another call got them too.
   void TakeBackGrants(uint64_t event);
+
+  // --- leases.cc: who gets which task, and how a lease ends
+  /// Work for the worker, at most `max_tasks`; empty when there is none.
+  v1::LeaseResponse GrantTasks(Worker& worker, const std::string& request_id, uint32_t max_tasks);
   std::vector<RunDemand> Demands(const Worker& worker, bool training_allowed);
   /// True unless every task that is ready is kept for one worker.
   bool HasOpenWork() const;
