@@ -26,7 +26,7 @@ packages=(
   build-essential cmake ninja-build pkg-config ccache mold python3 python3-venv
   libabsl-dev libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   librocksdb-dev prometheus-cpp-dev libcpp-httplib-dev libyaml-cpp-dev nlohmann-json3-dev
-  libspdlog-dev libcli11-dev libpng-dev libicu-dev libssl-dev libgloo-dev
+  libspdlog-dev libcli11-dev libpng-dev libicu-dev libssl-dev libgloo-dev libjemalloc-dev
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang clang-format clang-tidy libfuzzer-14-dev libclang-rt-14-dev

@@ -32,7 +32,7 @@ struct ArtifactUse {
 struct CheckReport {
   std::vector<Violation> violations;  // in table order, at most 10'000
   std::map<Table, size_t> rows;
-  std::map<std::string, ArtifactUse> artifacts;  // by digest
+  std::map<std::string, ArtifactUse> artifacts;  // by digest; kWhole has those of samples too
 };
 
 /// Which rows there are: all of a database, or those that Database::ScanForRecovery gives.

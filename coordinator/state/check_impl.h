@@ -46,6 +46,7 @@ class DatabaseCheck {
   void CheckRejected(const v1::RunRecord& run);
   void CheckRound(const v1::RunRecord& run, const v1::RoundRecord& round);
   void CheckArtifactsOf(const v1::RoundRecord& round);
+  void CheckArtifactsOf(const std::string& key, const std::string& text, const v1::SampleRecord& sample);
   void CheckGenerations();
   void CheckWorkers();
   void CheckRequests();

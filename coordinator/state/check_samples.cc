@@ -86,9 +86,10 @@ void DatabaseCheck::CheckSamples(const v1::RunRecord& run, const v1::RoundRecord
 
 void DatabaseCheck::CheckSample(const v1::RunRecord& run, const v1::RoundRecord& round, v1::Purpose purpose,
                                 const PlannedSample& planned, const v1::SampleRecord& sample) {
-  std::string key = SampleKey(run.id(), round.round(), purpose, planned.index);
-  std::string text = SampleText(round, purpose, planned.index);
-  auto fault = [&](auto... what) { Fault(Table::kSamples, key, absl::StrCat(text, " ", what...)); };
+  auto fault = [&](auto... what) {
+    Fault(Table::kSamples, SampleKey(run.id(), round.round(), purpose, planned.index),
+          absl::StrCat(SampleText(round, purpose, planned.index), " ", what...));
+  };
   if (sample.prompt_id() != planned.prompt_id || sample.sample_index() != planned.sample_index) {
     fault("is of prompt ", sample.prompt_id(), ", sample ", sample.sample_index(), ", not of prompt ",
           planned.prompt_id, ", sample ", planned.sample_index);
@@ -110,6 +111,14 @@ void DatabaseCheck::CheckSample(const v1::RunRecord& run, const v1::RoundRecord&
     fault("has a distance or weight that is not finite");
   }
   if (sample.weight() != 0 && !sample.selected()) fault("has a weight and is not selected");
+  if (scope_ == CheckScope::kWhole) {
+    CheckArtifactsOf(SampleKey(run.id(), round.round(), purpose, planned.index),
+                     SampleText(round, purpose, planned.index), sample);
+  }
+}
+
+void DatabaseCheck::CheckArtifactsOf(const std::string& key, const std::string& text,
+                                     const v1::SampleRecord& sample) {
   ArtifactUse use{ArtifactUse::Kind::kFile, Table::kSamples, key, absl::StrCat("picture of ", text)};
   Use(sample.image(), use);
   use.owner = absl::StrCat("latents of ", text);

@@ -64,7 +64,8 @@ absl::Status Core::Impl::CompleteLease(const v1::CompleteRequest& request, Worke
                                              lease.task.ToString(), ": ", worker.record.name()));
     }
   }
-  absl::Status check = CheckResult(MakePayload(runs_.at(lease.task.run_id), lease.task), request.result());
+  const Run& run = runs_.at(lease.task.run_id);
+  absl::Status check = CheckResult(run.record.spec(), MakeWork(run, lease.task), request.result());
   if (!check.ok()) {
     ++statistics_.task_errors;
     EndLease(token, LeaseEnd::kError, std::string(check.message()));

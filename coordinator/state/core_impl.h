@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -231,7 +232,7 @@ class Core::Impl {
   // these may be too early, and are made exact by looking at all of them only when they have come.
   absl::Time workers_due_ = absl::InfiniteFuture();
   absl::Time leases_due_ = absl::InfiniteFuture();
-  std::map<std::string, v1::RequestRecord> requests_;
+  absl::flat_hash_map<std::string, v1::RequestRecord> requests_;
   std::deque<std::pair<int64_t, std::string>> request_ages_;  // oldest first
   uint64_t token_counter_ = 0;
   LeasePolls lease_polls_;

@@ -128,8 +128,8 @@ v1::TaskPayload RunPayload(const v1::RunRecord& run, const std::string& checkpoi
   return payload;
 }
 
-v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
-  v1::TaskPayload payload = RunPayload(run.record, Checkpoint(run, task));
+v1::TaskPayload MakeWork(const Run& run, const TaskId& task) {
+  v1::TaskPayload payload;
   switch (task.kind) {
     case v1::TASK_KIND_GENERATE:
       *payload.mutable_generate() = Generate(run, task);
@@ -161,6 +161,15 @@ v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
     default:
       break;
   }
+  return payload;
+}
+
+v1::TaskPayload MakePayload(const Run& run, const TaskId& task) {
+  v1::TaskPayload payload = MakeWork(run, task);
+  v1::TaskPayload common = RunPayload(run.record, Checkpoint(run, task));
+  payload.mutable_spec()->Swap(common.mutable_spec());
+  payload.mutable_inputs()->Swap(common.mutable_inputs());
+  payload.set_checkpoint(common.checkpoint());
   return payload;
 }
 

@@ -9,6 +9,9 @@ namespace rsidiff::coordinator {
 /// time: the same records give the same payload.
 v1::TaskPayload MakePayload(const Run& run, const TaskId& task);
 
+/// The same without what all tasks of the run have in common: the work alone.
+v1::TaskPayload MakeWork(const Run& run, const TaskId& task);
+
 /// What every task's payload of `run` begins with.
 v1::TaskPayload RunPayload(const v1::RunRecord& run, const std::string& checkpoint);
 

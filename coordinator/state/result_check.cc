@@ -106,18 +106,18 @@ absl::Status Check(const v1::MeasureResult& result) {
 
 }  // namespace
 
-absl::Status CheckResult(const v1::TaskPayload& payload, const v1::TaskResult& result) {
-  if (payload.has_generate() && result.has_generate()) return Check(payload.generate(), result.generate());
-  if (payload.has_score() && result.has_score()) return Check(payload.score(), result.score());
-  if (payload.has_fit_reference() && result.has_fit_reference()) return Check(result.fit_reference());
-  if (payload.has_weight() && result.has_weight()) return Check(payload.weight(), result.weight());
-  if (payload.has_train() && result.has_train()) return Check(payload.spec(), result.train());
-  if (payload.has_embed() && result.has_embed()) return Digest("embeddings", result.embed().embeddings());
-  if (payload.has_filter() && result.has_filter()) return Check(payload.filter(), result.filter());
-  if (payload.has_measure() && result.has_measure()) return Check(result.measure());
+absl::Status CheckResult(const v1::RunSpec& spec, const v1::TaskPayload& work, const v1::TaskResult& result) {
+  if (work.has_generate() && result.has_generate()) return Check(work.generate(), result.generate());
+  if (work.has_score() && result.has_score()) return Check(work.score(), result.score());
+  if (work.has_fit_reference() && result.has_fit_reference()) return Check(result.fit_reference());
+  if (work.has_weight() && result.has_weight()) return Check(work.weight(), result.weight());
+  if (work.has_train() && result.has_train()) return Check(spec, result.train());
+  if (work.has_embed() && result.has_embed()) return Digest("embeddings", result.embed().embeddings());
+  if (work.has_filter() && result.has_filter()) return Check(work.filter(), result.filter());
+  if (work.has_measure() && result.has_measure()) return Check(result.measure());
   return absl::InvalidArgumentError(
       absl::StrCat("result is of another kind than the task: ", static_cast<int>(result.result_case()),
-                   ", not ", static_cast<int>(payload.work_case())));
+                   ", not ", static_cast<int>(work.work_case())));
 }
 
 }  // namespace rsidiff::coordinator

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/digest.h"
 #include "tests/bench/coordinator/load_figures.h"
@@ -164,6 +165,9 @@ int FirstGrant(const LoadOptions& options) {
 }
 
 int Main(int argc, char** argv) {
+#ifdef NDEBUG
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // as the coordinator
+#endif
   LoadOptions options;
   CLI::App app("Simulated workers for the benchmarks of the coordinator.", "coordinator_load");
   app.add_option("--coordinator", options.address, "Its gRPC address")->required();

@@ -157,8 +157,8 @@ v1::Grant WorkUntil(Worker& worker, uint64_t run, v1::TaskKind kind) {
     const v1::LeaseResponse leased = worker.Lease();
     if (leased.grants().empty()) continue;
     const v1::Grant& grant = leased.grants(0);
-    const bool ours = grant.task().run_id() == run && grant.task().purpose() == v1::PURPOSE_TRAINING;
-    if (ours && grant.task().kind() == kind) return grant;
+    const bool ours = grant.task().run_id() == run;
+    if (ours && grant.task().purpose() == v1::PURPOSE_TRAINING && grant.task().kind() == kind) return grant;
     worker.Complete(grant, ours ? Worker::Outcome::kResult : Worker::Outcome::kReturned);
   }
 }

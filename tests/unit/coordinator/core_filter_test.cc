@@ -151,7 +151,7 @@ TEST(CoreFilterTest, ResultsThatMakeNoSenseAreRefused) {
     result.mutable_filter()->mutable_rejected()->Add(rejected.begin(), rejected.end());
     result.mutable_filter()->mutable_nearest()->Add(nearest.begin(), nearest.end());
     result.mutable_filter()->mutable_distances()->Add(distances.begin(), distances.end());
-    return CheckResult(payload, result);
+    return CheckResult(payload.spec(), payload, result);
   };
   EXPECT_TRUE(check({}, {}, {}).ok());
   EXPECT_TRUE(check({1, 2, 4}, {0, 2, 3}, {0, 0.1, 0.2}).ok());
