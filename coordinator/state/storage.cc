@@ -54,7 +54,7 @@ rocksdb::DBOptions WritingOptions(const DatabaseOptions& given) {
   // A start replays the log before anybody is served, half a second for 32 MiB: so a short one. What was
   // replayed has to go into tables then (RocksDB's default): a log that ends in a torn record would hide the
   // later ones from the start after that.
-  options.max_total_wal_size = 8 << 20;
+  options.max_total_wal_size = 4 << 20;
   return options;
 }
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from cluster import SHAPES, Cluster, shapes_run
 from network import Network, why_impossible
 from processes import wait_until
+from processes import wait_until
 
 FOLDER = Path(__file__).parent / "scenarios"
 PATIENCE = 180
@@ -95,7 +96,8 @@ class Stage:
         self.process(name).send(signal.SIGTERM)
 
     def do_drain(self, name, *deadline):
-        """`drain W`, `drain W 2s`: by the command line."""
+        """`drain W`, `drain W 2s`: by the command line, once the coordinator knows W."""
+        wait_until(lambda: any(w["name"] == name for w in self.cluster.json("worker", "list")["workers"]), 60, f"{name}'s registration")
         self.cluster.run("worker", "drain", name, *(["--deadline", *deadline] if deadline else []))
 
     def do_cut(self, _name):
