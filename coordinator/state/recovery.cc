@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
 #include "common/base/status_macros.h"
+#include "coordinator/schedule/evaluation.h"
 #include "coordinator/state/core_impl.h"
 
 namespace rsidiff::coordinator {
@@ -225,6 +226,12 @@ void Core::Impl::ForgetInputs(Run& run) {
 void Core::Impl::RestoreRun(Run& run) {
   if (!run.ended()) open_runs_.insert(run.id());
   for (auto& [number, round] : run.rounds) {
+    // Earlier versions stored none: without roll-backs it is the round before.
+    const bool derived = number > 0 && !WaitsForEvaluation(run.record.spec());
+    if (derived && round.record.starts_from() + 1 != number) {
+      round.record.set_starts_from(number - 1);
+      PutRound(round);
+    }
     RestorePlan(run, round);
     for (auto& [id, task] : round.tasks) {
       RestoreLeases(task);

@@ -88,6 +88,34 @@ TEST_F(CoreGuardsTest, WithoutRollBackEachRoundStartsFromTheOneBefore) {
   }
 }
 
+TEST_F(CoreGuardsTest, RoundsThatAnEarlierVersionStoredStartFromTheOneBefore) {
+  harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 3));
+  Work();
+  std::vector<Row> rows;
+  for (const auto& [where, value] : harness_.disk()) {
+    if (where.first == Table::kEvents) continue;
+    rows.push_back({where.first, where.second, value});
+    if (where.first != Table::kRounds) continue;
+    v1::RoundRecord round;
+    round.ParseFromString(value);
+    round.clear_starts_from();
+    rows.back().value = round.SerializeAsString();
+  }
+  CoreOptions options;
+  options.cluster_id = "test-cluster";
+  auto recovered = Core::Recover(options, std::move(rows), harness_.now());
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  int later = 0;
+  for (const Row& row : recovered->first->Dump()) {
+    if (row.table != Table::kRounds) continue;
+    v1::RoundRecord round;
+    round.ParseFromString(row.value);
+    EXPECT_EQ(round.starts_from(), round.round() == 0 ? 0 : round.round() - 1);
+    later += round.round() > 1;
+  }
+  EXPECT_EQ(later, 2);
+}
+
 TEST_F(CoreGuardsTest, AForkRollsBackToTheBestOfItsOwnRounds) {
   v1::SubmitRunRequest request = SmallRun("submit", 12);
   request.mutable_spec()->mutable_stop()->set_roll_back_after(1);
