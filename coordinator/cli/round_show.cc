@@ -21,12 +21,6 @@ std::string MeanText(const google::protobuf::Map<std::string, v1::ScorerStatisti
   return absl::StrCat(NumberText(found->second.mean(), 4), " +- ", NumberText(found->second.stddev(), 4));
 }
 
-void PrintFilter(const v1::EmbeddingFilterSummary& filter, std::ostream& out) {
-  if (filter.judged() == 0) return;
-  out << "filter     embeddings rejected " << filter.specificity() << " of " << filter.judged()
-      << " training prompts by specificity, " << filter.diversity() << " by diversity\n";
-}
-
 void PrintSelection(const v1::SelectionSummary& selection, std::ostream& out) {
   if (selection.samples() == 0) return;
   out << "selected   " << selection.selected() << " of " << selection.samples() << " samples, "
@@ -45,7 +39,8 @@ void PrintRound(const v1::RunStatus& status, const v1::RoundRecord& round, Comma
       << "round      " << round.round() << (round.round() == 0 ? " (the base model)" : "") << "\n"
       << "phase      " << PhaseName(round.phase()) << "\n"
       << "started    " << TimeText(round.started_us()) << " UTC\n";
-  if (round.round() == 1) PrintFilter(status.run().embedding_filter(), out);
+  const v1::EmbeddingFilterSummary& filter = status.run().embedding_filter();
+  if (round.round() == 1 && filter.judged() > 0) out << "filter     " << EmbeddingFilterText(filter) << "\n";
   PrintSelection(round.selection(), out);
   if (round.train().steps() > 0) {
     out << "training   " << round.train().steps() << " steps in " << NumberText(round.train().seconds(), 1)

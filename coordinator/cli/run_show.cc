@@ -28,9 +28,7 @@ std::string EmbeddingFilterLine(const v1::RunRecord& run) {
   const bool wanted = filter.embedding_distance() > 0 || filter.embedding_specificity() > 0;
   if (!filter.enabled() || !wanted || run.spec().rounds() == 0) return "";
   if (!run.has_embedding_filter()) return "embeddings not yet compared\n";
-  const v1::EmbeddingFilterSummary& found = run.embedding_filter();
-  return absl::StrCat("embeddings rejected ", found.specificity(), " of ", found.judged(),
-                      " training prompts by specificity, ", found.diversity(), " by diversity\n");
+  return EmbeddingFilterText(run.embedding_filter()) + "\n";
 }
 
 void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
@@ -45,7 +43,6 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
       << " UTC\n";
   if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
   if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
-  if (!run.collapse().empty()) out << "collapse   " << run.collapse() << "\n";
   if (!status.waits_for().empty()) out << "waiting    " << status.waits_for() << "\n";
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";
 }

@@ -107,6 +107,11 @@ Table RoundTable(const v1::RunStatus& status) {
   return table;
 }
 
+std::string EmbeddingFilterText(const v1::EmbeddingFilterSummary& found) {
+  return absl::StrCat("embeddings rejected ", found.specificity(), " of ", found.judged(),
+                      " training prompts by specificity, ", found.diversity(), " by diversity");
+}
+
 std::string RoundTableLegend(const v1::RunStatus& status) {
   const auto& scorers = status.run().spec().scorers();
   const bool held_out = std::any_of(scorers.begin(), scorers.end(), [](const v1::ScorerSpec& scorer) {

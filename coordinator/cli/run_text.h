@@ -31,7 +31,10 @@ bool HasEnded(v1::RunState state);
 /// mean (held-out ones marked `*`), diversity, Fréchet distance; the best round is marked and green.
 Table RoundTable(const v1::RunStatus& status);
 
-/// What the marks in RoundTable mean, and the run's reason.
+/// What the look at the training prompts' embeddings found, in a sentence.
+std::string EmbeddingFilterText(const v1::EmbeddingFilterSummary& found);
+
+/// What the marks in RoundTable mean, which round collapsed, and the run's reason.
 std::string RoundTableLegend(const v1::RunStatus& status);
 
 }  // namespace rsidiff::coordinator
