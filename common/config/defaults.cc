@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "common/config/scorer_family.h"
+#include "common/scorer/scorer_family.h"
 
 namespace rsidiff {
 namespace {

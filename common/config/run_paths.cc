@@ -8,8 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/config/scorer_family.h"
 #include "common/config/validate.h"
+#include "common/scorer/scorer_family.h"
 
 namespace rsidiff {
 namespace {

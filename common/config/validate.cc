@@ -18,7 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "common/config/defaults.h"
 #include "common/config/nearest_name.h"
-#include "common/config/scorer_family.h"
+#include "common/scorer/scorer_family.h"
 
 namespace rsidiff {
 namespace {

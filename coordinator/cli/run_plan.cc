@@ -13,7 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/config/scorer_family.h"
+#include "common/scorer/scorer_family.h"
 #include "coordinator/cli/model_flops.h"
 #include "coordinator/cli/run_text.h"
 

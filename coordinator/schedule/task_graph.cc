@@ -3,27 +3,13 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/scorer/scorer_family.h"
+
 namespace rsidiff::coordinator {
 namespace {
 
 bool HeldOut(const v1::ScorerSpec& scorer) {
   return scorer.role() == v1::SCORER_ROLE_HELD_OUT;
-}
-
-// By name of the types that have one, so that a type added later is never taken for a CLIP model.
-bool HasImageEmbedding(const v1::ScorerSpec& scorer) {
-  switch (scorer.type()) {
-    case v1::SCORER_TYPE_CLIPSCORE:
-    case v1::SCORER_TYPE_HPS:
-    case v1::SCORER_TYPE_PICKSCORE:
-    case v1::SCORER_TYPE_HPSV2_0:
-    case v1::SCORER_TYPE_HPSV2_1:
-    case v1::SCORER_TYPE_PICKSCORE_V1:
-    case v1::SCORER_TYPE_CLIPSCORE_VIT_L_14_COS:
-      return true;
-    default:
-      return false;
-  }
 }
 
 const char* KindName(v1::TaskKind kind) {
@@ -44,6 +30,8 @@ const char* KindName(v1::TaskKind kind) {
       return "embed";
     case v1::TASK_KIND_FILTER:
       return "filter";
+    case v1::TASK_KIND_MOMENTS:
+      return "moments";
     default:
       return "unknown";
   }
@@ -65,6 +53,14 @@ bool NeedsReference(const v1::RunSpec& spec) {
     default:
       return false;
   }
+}
+
+bool NeedsMoments(const v1::RunSpec& spec) {
+  return NeedsReference(spec) && spec.weights().method() != v1::WEIGHT_METHOD_KNN;
+}
+
+uint32_t ChunksOf(const v1::RunSpec& spec, uint32_t samples) {
+  return std::max<uint32_t>(samples / std::max<uint32_t>(spec.sampling().chunk(), 1), 1);
 }
 
 v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round) {
@@ -113,7 +109,7 @@ std::vector<std::string> ScorersFor(const v1::RunSpec& spec, v1::Purpose purpose
 std::string FeatureScorer(const v1::RunSpec& spec, v1::Purpose purpose) {
   auto first = [&spec](bool held_out) -> std::string {
     for (const v1::ScorerSpec& scorer : spec.scorers()) {
-      if (HasImageEmbedding(scorer) && HeldOut(scorer) == held_out) return scorer.name();
+      if (FamilyOf(scorer.type()) == ScorerFamily::kClip && HeldOut(scorer) == held_out) return scorer.name();
     }
     return "";
   };

@@ -10,14 +10,21 @@ namespace rsidiff::coordinator {
 /// A round's tasks:
 ///
 ///   (round 1, embedding filter: EMBED[i] --all--> FILTER ->)
-///   GENERATE[i] -> SCORE[i] --all--> (round 1, gaussian: FIT_REFERENCE) -> selection (by the core)
-///     -> (gaussian: WEIGHT[j]) -> weights (by the core) -> TRAIN -> checkpoint
+///   GENERATE[i] -> SCORE[i] --all--> (round 1, gaussian: MOMENTS[k] --all-->) (round 1: FIT_REFERENCE ->)
+///     selection (by the core) -> (gaussian, knn: WEIGHT[j]) -> weights (by the core) -> TRAIN -> checkpoint
 ///     -> evaluation GENERATE[i] -> SCORE[i] --all--> MEASURE     beside GENERATE of the next round
 ///
 /// Round 0 is the base model: its evaluation only, beside round 1's sampling.
 
 /// Samples that one WEIGHT task takes.
 inline constexpr uint32_t kWeightBlock = 4096;
+
+/// Samples that one MOMENTS task takes, in whole chunks.
+inline constexpr uint32_t kMomentsBlock = 4096;
+
+/// Samples of round 1 whose distances FIT_REFERENCE standardises all distances by: enough for their mean to
+/// be known to a hundredth of their deviation.
+inline constexpr uint32_t kOwnDistances = 16'384;
 
 /// Prompts that one EMBED task takes.
 inline constexpr uint32_t kEmbedBlock = 1024;
@@ -27,6 +34,12 @@ bool NeedsEmbeddings(const v1::RunSpec& spec);
 
 /// True when the run's weights need the distance to the base model's samples.
 bool NeedsReference(const v1::RunSpec& spec);
+
+/// True when that distance is one to a Gaussian, which is fitted to moments of the samples.
+bool NeedsMoments(const v1::RunSpec& spec);
+
+/// Chunks whose samples make `samples`: at least one.
+uint32_t ChunksOf(const v1::RunSpec& spec, uint32_t samples);
 
 /// The phase that a round begins with.
 v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round);

@@ -389,6 +389,7 @@ void DatabaseCheck::CheckArtifactsOf(const v1::RoundRecord& round) {
   file(round.checkpoint(), "checkpoint");
   for (const std::string& digest : round.manifest_parts()) file(digest, "training manifest");
   for (const std::string& digest : round.prompt_embeddings()) file(digest, "prompt embeddings");
+  for (const std::string& digest : round.reference_moments()) file(digest, "moments");
   for (const std::string& digest : round.evaluation_features()) file(digest, "evaluation features");
 }
 

@@ -17,6 +17,7 @@ v1::RoundPhase PhaseOf(const TaskId& id) {
     case v1::TASK_KIND_GENERATE:
     case v1::TASK_KIND_SCORE:
       return evaluation ? v1::ROUND_PHASE_EVALUATE : v1::ROUND_PHASE_SAMPLE;
+    case v1::TASK_KIND_MOMENTS:
     case v1::TASK_KIND_FIT_REFERENCE:
       return evaluation ? v1::ROUND_PHASE_UNSPECIFIED : v1::ROUND_PHASE_REFERENCE;
     case v1::TASK_KIND_WEIGHT:
@@ -162,6 +163,21 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
     expect(v1::TASK_KIND_GENERATE, purpose, count);
     expect(v1::TASK_KIND_SCORE, purpose, count);
   };
+  auto reference = [&] {
+    const TaskId moments{run.id(), round.round(), v1::TASK_KIND_MOMENTS, v1::PURPOSE_TRAINING, 0};
+    TaskId fit = moments;
+    fit.kind = v1::TASK_KIND_FIT_REFERENCE;
+    const bool fitting = FindTask(fit) != nullptr;
+    auto plan = Plan(run, round, v1::PURPOSE_TRAINING);
+    if (!plan.has_value()) return;
+    // An earlier version fitted without moments.
+    const bool by_moments = NeedsMoments(run.spec()) && !(fitting && FindTask(moments) == nullptr);
+    const uint32_t chunks = ChunkCount(plan->size(), run.spec().sampling().chunk());
+    expect(v1::TASK_KIND_MOMENTS, v1::PURPOSE_TRAINING,
+           by_moments ? ChunkCount(chunks, ChunksOf(run.spec(), kMomentsBlock)) : 0);
+    const bool due = round.phase() != v1::ROUND_PHASE_REFERENCE || !by_moments;
+    if (fitting || due) expect(v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 1);
+  };
   auto tasks_of = [&](v1::RoundPhase phase) {
     switch (phase) {
       case v1::ROUND_PHASE_FILTER:
@@ -173,7 +189,7 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
       case v1::ROUND_PHASE_SAMPLE:
         return chunks(v1::PURPOSE_TRAINING);
       case v1::ROUND_PHASE_REFERENCE:
-        return expect(v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 1);
+        return reference();
       case v1::ROUND_PHASE_WEIGHT:
         if (!NeedsReference(run.spec())) return expect(v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING, 0);
         return expect(

@@ -89,8 +89,10 @@ absl::Status Core::Impl::FinishTask(Task& task, const v1::CompleteRequest& reque
       ApplyScore(run, round, id, result.score());
       break;
     case v1::TaskResult::kFitReference:
-      run.record.set_reference(result.fit_reference().reference());
-      PutRun(run);
+      ApplyReference(run, round, result.fit_reference());
+      break;
+    case v1::TaskResult::kMoments:
+      ApplyMoments(run, round, id, result.moments());
       break;
     case v1::TaskResult::kWeight:
       ApplyWeight(run, round, id, result.weight());

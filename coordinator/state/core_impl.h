@@ -154,6 +154,13 @@ class Core::Impl {
   void ApplyEmbed(Run& run, Round& round, const TaskId& task, const v1::EmbedResult& result);
   void ApplyFilter(Run& run, Round& round, const v1::FilterResult& result);
 
+  // --- reference.cc: the base model's samples, that distances are measured to
+  void AddReferenceTasks(Run& run, Round& round);
+  /// True when the reference is fitted.
+  bool AdvanceReference(Run& run, Round& round);
+  void ApplyMoments(Run& run, Round& round, const TaskId& task, const v1::MomentsResult& result);
+  void ApplyReference(Run& run, Round& round, const v1::FitReferenceResult& result);
+
   // --- reduce.cc: selection and weights, a slice at each tick
   /// True when the round stands before its selection or its weights, and nothing else is to be waited for.
   bool Reducible(const Run& run, const Round& round) const;

@@ -35,16 +35,37 @@ v1::ScoreWork Score(const Run& run, const TaskId& task) {
   return work;
 }
 
-/// Features files of a round's training samples, one a chunk, in chunk order.
-std::vector<std::string> FeaturesFiles(const Run& run, const Round& round) {
-  std::vector<std::string> files;
+/// Features files of chunks of a round's training samples, in chunk order.
+google::protobuf::RepeatedPtrField<std::string> FeaturesFiles(const Run& run, const Round& round,
+                                                              Chunk chunks) {
+  google::protobuf::RepeatedPtrField<std::string> files;
   const auto& samples = round.samples.at(v1::PURPOSE_TRAINING);
   const uint32_t chunk = std::max<uint32_t>(run.record.spec().sampling().chunk(), 1);
-  for (auto sample = samples.begin(); sample != samples.end();
-       sample = samples.lower_bound(sample->first + chunk)) {
-    files.push_back(sample->second.features());
-  }
+  for (uint32_t i = chunks.begin; i < chunks.end; ++i) *files.Add() = samples.at(i * chunk).features();
   return files;
+}
+
+uint32_t TrainingChunks(const Run& run, const Round& round) {
+  return ChunkCount(round.samples.at(v1::PURPOSE_TRAINING).size(), run.record.spec().sampling().chunk());
+}
+
+v1::MomentsWork Moments(const Run& run, const TaskId& task) {
+  const Round& round = run.rounds.at(task.round);
+  const Chunk block =
+      ChunkAt(TrainingChunks(run, round), ChunksOf(run.record.spec(), kMomentsBlock), task.index);
+  v1::MomentsWork work;
+  *work.mutable_features() = FeaturesFiles(run, round, block);
+  return work;
+}
+
+v1::FitReferenceWork FitReference(const Run& run, const TaskId& task) {
+  const Round& round = run.rounds.at(task.round);
+  uint32_t chunks = TrainingChunks(run, round);
+  v1::FitReferenceWork work;
+  *work.mutable_moments() = round.record.reference_moments();
+  if (!work.moments().empty()) chunks = std::min(chunks, ChunksOf(run.record.spec(), kOwnDistances));
+  *work.mutable_features() = FeaturesFiles(run, round, {0, chunks});
+  return work;
 }
 
 v1::EmbedWork Embed(const Run& run, const TaskId& task) {
@@ -137,10 +158,11 @@ v1::TaskPayload MakeWork(const Run& run, const TaskId& task) {
     case v1::TASK_KIND_SCORE:
       *payload.mutable_score() = Score(run, task);
       break;
+    case v1::TASK_KIND_MOMENTS:
+      *payload.mutable_moments() = Moments(run, task);
+      break;
     case v1::TASK_KIND_FIT_REFERENCE:
-      for (const std::string& file : FeaturesFiles(run, run.rounds.at(task.round))) {
-        payload.mutable_fit_reference()->add_features(file);
-      }
+      *payload.mutable_fit_reference() = FitReference(run, task);
       break;
     case v1::TASK_KIND_WEIGHT:
       *payload.mutable_weight() = Weight(run, task);

@@ -109,6 +109,7 @@ absl::Status Check(const v1::MeasureResult& result) {
 absl::Status CheckResult(const v1::RunSpec& spec, const v1::TaskPayload& work, const v1::TaskResult& result) {
   if (work.has_generate() && result.has_generate()) return Check(work.generate(), result.generate());
   if (work.has_score() && result.has_score()) return Check(work.score(), result.score());
+  if (work.has_moments() && result.has_moments()) return Digest("moments", result.moments().moments());
   if (work.has_fit_reference() && result.has_fit_reference()) return Check(result.fit_reference());
   if (work.has_weight() && result.has_weight()) return Check(work.weight(), result.weight());
   if (work.has_train() && result.has_train()) return Check(spec, result.train());

@@ -122,7 +122,7 @@ bool Core::Impl::AdvanceRound(Run& run, Round& round) {
       if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_TRAINING)) return false;
       break;
     case v1::ROUND_PHASE_REFERENCE:
-      if (!AllDone(round, v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING)) return false;
+      if (!AdvanceReference(run, round)) return false;
       break;
     case v1::ROUND_PHASE_SELECT:
     case v1::ROUND_PHASE_WEIGHT:
@@ -158,8 +158,7 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
       AddSampleTasks(run, round, v1::PURPOSE_TRAINING);
       break;
     case v1::ROUND_PHASE_REFERENCE:
-      task.kind = v1::TASK_KIND_FIT_REFERENCE;
-      AddTask(run, round, task);
+      AddReferenceTasks(run, round);
       break;
     case v1::ROUND_PHASE_WEIGHT:
       task.kind = v1::TASK_KIND_WEIGHT;

@@ -11,12 +11,13 @@ COMMON = ["common/base"]
 ENGINE = ["common/base", "common/image", "common/text"]
 ALLOWED = {
     "common/base": [],
-    "common/config": COMMON + ["proto"],
+    "common/scorer": ["proto"],
+    "common/config": COMMON + ["proto", "common/scorer"],
     "common/artifact": COMMON + ["proto"],
     "common/telemetry": COMMON + ["proto"],
     "common/image": COMMON,
     "common/text": COMMON,
-    "coordinator/schedule": COMMON + ["proto"],
+    "coordinator/schedule": COMMON + ["proto", "common/scorer"],
     "coordinator/state": COMMON + ["proto", "coordinator/schedule"],
     "coordinator/prompt": COMMON + ["proto"],
     "coordinator/judge": COMMON + ["proto"],
@@ -44,7 +45,7 @@ LIBRARIES = [
     (re.compile(r"^prometheus/|^httplib\.h$"), "prometheus-cpp or cpp-httplib",
      ["common/telemetry", "coordinator/service", "coordinator/judge/judge_client", "worker/agent"]),
     (re.compile(r"\.pb\.h$"), "protobuf messages",
-     ["common/config", "common/artifact", "common/telemetry", "coordinator", "worker/phase", "worker/agent", "worker/command"]),
+     ["common/scorer", "common/config", "common/artifact", "common/telemetry", "coordinator", "worker/phase", "worker/agent", "worker/command"]),
 ]
 # The scheduler is pure: no clock, thread, lock or file of the standard library either.
 PURE = re.compile(r"^(thread|mutex|chrono|fstream|filesystem|random|condition_variable|absl/synchronization/.*|absl/time/clock\.h)$")

@@ -7,9 +7,9 @@
 namespace rsidiff::worker {
 namespace {
 
-constexpr v1::TaskKind kKinds[] = {v1::TASK_KIND_GENERATE, v1::TASK_KIND_SCORE, v1::TASK_KIND_FIT_REFERENCE,
-                                   v1::TASK_KIND_WEIGHT,   v1::TASK_KIND_TRAIN, v1::TASK_KIND_MEASURE,
-                                   v1::TASK_KIND_EMBED,    v1::TASK_KIND_FILTER};
+constexpr v1::TaskKind kKinds[] = {v1::TASK_KIND_GENERATE, v1::TASK_KIND_SCORE,  v1::TASK_KIND_FIT_REFERENCE,
+                                   v1::TASK_KIND_WEIGHT,   v1::TASK_KIND_TRAIN,  v1::TASK_KIND_MEASURE,
+                                   v1::TASK_KIND_EMBED,    v1::TASK_KIND_FILTER, v1::TASK_KIND_MOMENTS};
 
 using Labels = std::vector<prometheus::ClientMetric::Label>;
 

@@ -147,7 +147,8 @@ std::string ReachableHttpAddress(const std::string& bound, const std::string& ho
 const std::map<std::string, std::vector<v1::TaskKind>> kTasks = {
     {"generate", {v1::TASK_KIND_GENERATE}},
     {"score",
-     {v1::TASK_KIND_SCORE, v1::TASK_KIND_FIT_REFERENCE, v1::TASK_KIND_WEIGHT, v1::TASK_KIND_MEASURE}},
+     {v1::TASK_KIND_SCORE, v1::TASK_KIND_MOMENTS, v1::TASK_KIND_FIT_REFERENCE, v1::TASK_KIND_WEIGHT,
+      v1::TASK_KIND_MEASURE}},
     {"train", {v1::TASK_KIND_TRAIN}},
     {"filter", {v1::TASK_KIND_EMBED, v1::TASK_KIND_FILTER}}};
 

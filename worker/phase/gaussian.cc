@@ -12,61 +12,18 @@ namespace rsidiff::worker {
 namespace {
 
 constexpr double kLeastShrinkage = 0.01;
-
-absl::StatusOr<at::Tensor> ReadBlock(const FeatureBlocks& features, size_t index, int64_t dimension) {
-  RSIDIFF_ASSIGN_OR_RETURN(at::Tensor block, features.read(index));
-  if (block.dim() != 2 || (dimension > 0 && block.size(1) != dimension)) {
-    return absl::InvalidArgumentError(absl::StrCat("features of block ", index, " have ", block.dim(),
-                                                   " dimensions and row length ", block.size(-1), ", not ",
-                                                   dimension));
-  }
-  block = block.to(at::kDouble);
-  if (!at::isfinite(block).all().item<bool>()) {
-    return absl::InvalidArgumentError(absl::StrCat("features of block ", index, " are not finite"));
-  }
-  return block;
-}
-
-struct Moments {
-  at::Tensor mean;
-  at::Tensor covariance;       // about the mean, divided by the count
-  double fourth_moment = 0.0;  // mean over rows of |x - mean|^4
-  int64_t count = 0;
-};
-
-absl::StatusOr<Moments> ComputeMoments(const FeatureBlocks& features) {
-  Moments moments;
-  at::Tensor sum;
-  for (size_t i = 0; i < features.blocks; ++i) {
-    RSIDIFF_ASSIGN_OR_RETURN(at::Tensor block, ReadBlock(features, i, sum.defined() ? sum.size(0) : 0));
-    moments.count += block.size(0);
-    sum = sum.defined() ? sum + block.sum(0) : block.sum(0);
-  }
-  if (moments.count < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a Gaussian needs at least two samples, not ", moments.count));
-  }
-  const double n = static_cast<double>(moments.count);
-  moments.mean = sum / n;
-  moments.covariance = at::zeros({sum.size(0), sum.size(0)}, sum.options());
-  for (size_t i = 0; i < features.blocks; ++i) {
-    RSIDIFF_ASSIGN_OR_RETURN(at::Tensor block, ReadBlock(features, i, sum.size(0)));
-    at::Tensor centred = block - moments.mean;
-    moments.covariance.add_(centred.t().mm(centred), 1.0 / n);
-    moments.fourth_moment += centred.square().sum(1).square().sum().item<double>() / n;
-  }
-  return moments;
-}
+// Features are fp32: a variance this far below their squared length is the rounding of their mean.
+constexpr double kNoVariance = 1e-20;
 
 // Ledoit and Wolf's optimal intensity, in the form of scikit-learn's ledoit_wolf_shrinkage.
-double LedoitWolfShrinkage(const Moments& moments) {
-  const double d = static_cast<double>(moments.mean.size(0));
+double LedoitWolfShrinkage(const Moments& moments, const at::Tensor& covariance) {
   if (moments.mean.size(0) == 1) return 0.0;
+  const double d = static_cast<double>(moments.mean.size(0));
   const double n = static_cast<double>(moments.count);
-  const double mu = moments.covariance.trace().item<double>() / d;
-  const double squared_norm = moments.covariance.square().sum().item<double>();
+  const double mu = covariance.trace().item<double>() / d;
+  const double squared_norm = covariance.square().sum().item<double>();
   const double delta = (squared_norm - d * mu * mu) / d;
-  const double beta = std::min((moments.fourth_moment - squared_norm) / (d * n), delta);
+  const double beta = std::min((moments.fourth / n - squared_norm) / (d * n), delta);
   return beta <= 0.0 ? 0.0 : beta / delta;
 }
 
@@ -75,16 +32,12 @@ struct Shrunk {
   double shrinkage;
 };
 
-absl::StatusOr<Shrunk> Factorize(const Moments& moments, double shrinkage) {
-  const double mu = moments.covariance.trace().item<double>() / static_cast<double>(moments.mean.size(0));
-  if (!(mu > 0.0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the features have no variance: all ", moments.count, " samples look the same"));
-  }
+absl::StatusOr<Shrunk> Factorize(const at::Tensor& covariance, double shrinkage) {
+  const double mu = covariance.trace().item<double>() / static_cast<double>(covariance.size(0));
   for (double s : {shrinkage, std::max(shrinkage, kLeastShrinkage)}) {
-    at::Tensor covariance = moments.covariance * (1.0 - s);
-    covariance.diagonal().add_(s * mu);
-    auto [factor, info] = at::linalg_cholesky_ex(covariance);
+    at::Tensor shrunk = covariance * (1.0 - s);
+    shrunk.diagonal().add_(s * mu);
+    auto [factor, info] = at::linalg_cholesky_ex(shrunk);
     // A pivot at rounding level is a singular matrix too.
     bool definite =
         info.item<int32_t>() == 0 && factor.diagonal().min().item<double>() > 1e-7 * std::sqrt(mu);
@@ -93,11 +46,29 @@ absl::StatusOr<Shrunk> Factorize(const Moments& moments, double shrinkage) {
   return absl::InternalError("the covariance of the features has no Cholesky factor");
 }
 
+absl::Status CheckSet(const Moments& moments, const at::Tensor& rows) {
+  if (moments.count < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a Gaussian needs at least two samples, not ", moments.count));
+  }
+  if (rows.dim() != 2 || rows.size(0) == 0 || rows.size(1) != moments.mean.size(0)) {
+    return absl::InvalidArgumentError(absl::StrCat("the reference's features have row length ", rows.size(-1),
+                                                   ", their moments ", moments.mean.size(0)));
+  }
+  const double variance = moments.scatter.trace().item<double>() / static_cast<double>(moments.count);
+  if (!(variance > kNoVariance * moments.mean.square().sum().item<double>())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the features have no variance: all ", moments.count, " samples look the same"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<Gaussian> FitGaussian(const FeatureBlocks& features) {
-  RSIDIFF_ASSIGN_OR_RETURN(Moments moments, ComputeMoments(features));
-  RSIDIFF_ASSIGN_OR_RETURN(Shrunk shrunk, Factorize(moments, LedoitWolfShrinkage(moments)));
+absl::StatusOr<Gaussian> FitGaussian(const Moments& moments, const at::Tensor& rows) {
+  RSIDIFF_RETURN_IF_ERROR(CheckSet(moments, rows));
+  const at::Tensor covariance = moments.scatter / static_cast<double>(moments.count);
+  RSIDIFF_ASSIGN_OR_RETURN(Shrunk shrunk, Factorize(covariance, LedoitWolfShrinkage(moments, covariance)));
   Gaussian gaussian;
   gaussian.mean = moments.mean;
   gaussian.shrinkage = shrunk.shrinkage;
@@ -105,15 +76,9 @@ absl::StatusOr<Gaussian> FitGaussian(const FeatureBlocks& features) {
   at::Tensor identity = at::eye(moments.mean.size(0), moments.mean.options());
   gaussian.whitening = at::linalg_solve_triangular(shrunk.cholesky, identity, /*upper=*/false, /*left=*/true,
                                                    /*unitriangular=*/false);
-
-  std::vector<at::Tensor> distances;
-  for (size_t i = 0; i < features.blocks; ++i) {
-    RSIDIFF_ASSIGN_OR_RETURN(at::Tensor block, ReadBlock(features, i, moments.mean.size(0)));
-    distances.push_back(MahalanobisDistances(gaussian, block));
-  }
-  at::Tensor all = at::cat(distances);
-  gaussian.distance_mean = all.mean().item<double>();
-  double stddev = all.std(/*unbiased=*/false).item<double>();
+  const at::Tensor own = MahalanobisDistances(gaussian, rows);
+  gaussian.distance_mean = own.mean().item<double>();
+  const double stddev = own.std(/*unbiased=*/false).item<double>();
   gaussian.distance_stddev = stddev > 1e-9 * gaussian.distance_mean ? stddev : 1.0;
   return gaussian;
 }

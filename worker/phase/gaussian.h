@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include <ATen/core/Tensor.h>
 
 #include "absl/status/statusor.h"
+#include "worker/phase/moments.h"
 #include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
@@ -22,19 +22,13 @@ struct Gaussian {
   uint64_t count = 0;
 };
 
-/// The rows of a set of features, block by block: [n, D] of any floating type for block 0 .. blocks - 1.
-/// Read several times, so that the set need not fit in memory.
-struct FeatureBlocks {
-  size_t blocks = 0;
-  std::function<absl::StatusOr<at::Tensor>(size_t)> read;
-};
-
 /// Mean and Ledoit-Wolf covariance (Ledoit and Wolf 2004, "A well-conditioned estimator for
 /// large-dimensional covariance matrices"; as sklearn.covariance.LedoitWolf): (1 - s) S + s tr(S)/D I.
 /// Where that is not positive definite (as with two samples, whose s is 0) s is raised to 0.01.
-/// INVALID_ARGUMENT: fewer than two rows, rows of different lengths, no variance at all, or a value that is
-/// not finite.
-absl::StatusOr<Gaussian> FitGaussian(const FeatureBlocks& features);
+/// `rows` [n, D] are those whose distances give distance_mean and distance_stddev: all rows that `moments`
+/// are of, or enough of them. INVALID_ARGUMENT: fewer than two rows, rows of another length, or no variance
+/// at all.
+absl::StatusOr<Gaussian> FitGaussian(const Moments& moments, const at::Tensor& rows);
 
 /// Mahalanobis distance of each row of `features` [n, D]: fp64 [n].
 at::Tensor MahalanobisDistances(const Gaussian& gaussian, const at::Tensor& features);

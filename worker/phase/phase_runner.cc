@@ -66,6 +66,10 @@ absl::StatusOr<v1::TaskResult> PhaseRunner::Compute(const v1::Grant& grant, Task
       RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_score(), Score(payload, context_));
       break;
     }
+    case v1::TaskPayload::kMoments: {
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_moments(), GatherMoments(payload.moments(), context_.store));
+      break;
+    }
     case v1::TaskPayload::kFitReference: {
       RSIDIFF_ASSIGN_OR_RETURN(
           *result.mutable_fit_reference(),

@@ -5,9 +5,11 @@
 
 #include <ATen/ATen.h>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/phase/feature_file.h"
 #include "worker/phase/gaussian.h"
+#include "worker/phase/moments.h"
 #include "worker/phase/neighbours.h"
 
 namespace rsidiff::worker {
@@ -29,17 +31,41 @@ absl::StatusOr<v1::FitReferenceResult> FitKnn(const v1::FitReferenceWork& work, 
   return result;
 }
 
+absl::StatusOr<Moments> ReadMoments(ArtifactStore& store, const std::string& digest) {
+  RSIDIFF_ASSIGN_OR_RETURN(const std::string bytes, store.Get(digest));
+  const std::string name = absl::StrCat("artifact ", digest);
+  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, ParseSafetensors(bytes, name));
+  return ParseMoments(tensors, name);
+}
+
+absl::StatusOr<Moments> AllMoments(const v1::FitReferenceWork& work, const at::Tensor& features,
+                                   ArtifactStore& store) {
+  if (work.moments().empty()) return ComputeMoments(features);
+  std::vector<Moments> blocks;
+  for (const std::string& digest : work.moments()) {
+    RSIDIFF_ASSIGN_OR_RETURN(blocks.emplace_back(), ReadMoments(store, digest));
+  }
+  return MergeMoments(blocks);
+}
+
 }  // namespace
+
+absl::StatusOr<v1::MomentsResult> GatherMoments(const v1::MomentsWork& work, ArtifactStore& store) {
+  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features,
+                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}));
+  RSIDIFF_ASSIGN_OR_RETURN(const Moments moments, ComputeMoments(features));
+  v1::MomentsResult result;
+  RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_moments(), Store(MomentsTensors(moments), store));
+  return result;
+}
 
 absl::StatusOr<v1::FitReferenceResult> FitReference(const v1::FitReferenceWork& work,
                                                     const v1::WeightSpec& weights, ArtifactStore& store) {
   if (weights.method() == v1::WEIGHT_METHOD_KNN) return FitKnn(work, weights.neighbours(), store);
-  FeatureBlocks blocks;
-  blocks.blocks = static_cast<size_t>(work.features_size());
-  blocks.read = [&work, &store](size_t index) {
-    return ReadFeatures(store, work.features(static_cast<int>(index)));
-  };
-  RSIDIFF_ASSIGN_OR_RETURN(const Gaussian gaussian, FitGaussian(blocks));
+  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features,
+                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}));
+  RSIDIFF_ASSIGN_OR_RETURN(const Moments moments, AllMoments(work, features, store));
+  RSIDIFF_ASSIGN_OR_RETURN(const Gaussian gaussian, FitGaussian(moments, features));
   v1::FitReferenceResult result;
   RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_reference(), Store(GaussianTensors(gaussian), store));
   result.set_shrinkage(gaussian.shrinkage);

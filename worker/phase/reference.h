@@ -7,6 +7,9 @@
 
 namespace rsidiff::worker {
 
+/// MOMENTS: what FIT_REFERENCE needs to know of one block of the base model's samples.
+absl::StatusOr<v1::MomentsResult> GatherMoments(const v1::MomentsWork& work, ArtifactStore& store);
+
 /// FIT_REFERENCE: what distances to the base model's samples are measured by, stored as work.proto's
 /// FitReferenceResult says. With weights.method knn the samples themselves (neighbours.h), else a Gaussian
 /// (gaussian.h).

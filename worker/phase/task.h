@@ -10,7 +10,7 @@
 
 namespace rsidiff::worker {
 
-/// "generate", "score", "fit_reference", "weight", "train", "measure", "embed", "filter".
+/// "generate", "score", "fit_reference", "weight", "train", "measure", "embed", "filter", "moments".
 std::string TaskKindName(v1::TaskKind kind);
 
 /// "generate task 3 of run 1, round 2 (evaluation)".

@@ -48,8 +48,9 @@ std::set<v1::TaskKind> KindsOf(const std::vector<v1::TaskKey>& tasks) {
 
 TEST_F(CoreOfferTest, WorkersGetTheKindsThatTheyTake) {
   const uint64_t painter = Register("painter", {v1::TASK_KIND_GENERATE});
-  const uint64_t critic = Register("critic", {v1::TASK_KIND_SCORE, v1::TASK_KIND_FIT_REFERENCE,
-                                              v1::TASK_KIND_WEIGHT, v1::TASK_KIND_MEASURE});
+  const uint64_t critic =
+      Register("critic", {v1::TASK_KIND_SCORE, v1::TASK_KIND_MOMENTS, v1::TASK_KIND_FIT_REFERENCE,
+                          v1::TASK_KIND_WEIGHT, v1::TASK_KIND_MEASURE});
   const uint64_t trainer = Register("trainer", {v1::TASK_KIND_TRAIN});
   harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2));
   std::set<v1::TaskKind> drawn, judged, trained;
@@ -60,8 +61,9 @@ TEST_F(CoreOfferTest, WorkersGetTheKindsThatTheyTake) {
   }
   EXPECT_EQ(Run().run().state(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_EQ(drawn, std::set<v1::TaskKind>{v1::TASK_KIND_GENERATE});
-  EXPECT_EQ(judged, (std::set<v1::TaskKind>{v1::TASK_KIND_SCORE, v1::TASK_KIND_FIT_REFERENCE,
-                                            v1::TASK_KIND_WEIGHT, v1::TASK_KIND_MEASURE}));
+  EXPECT_EQ(judged,
+            (std::set<v1::TaskKind>{v1::TASK_KIND_SCORE, v1::TASK_KIND_MOMENTS, v1::TASK_KIND_FIT_REFERENCE,
+                                    v1::TASK_KIND_WEIGHT, v1::TASK_KIND_MEASURE}));
   EXPECT_EQ(trained, std::set<v1::TaskKind>{v1::TASK_KIND_TRAIN});
 }
 

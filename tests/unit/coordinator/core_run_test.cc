@@ -23,9 +23,9 @@ TEST(CoreRunTest, OneWorkerTakesARunToItsEnd) {
   uint64_t incarnation = harness.Register("w");
   uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2)).run_id();
   std::vector<v1::TaskKey> tasks = harness.Work("w", incarnation);
-  // A round: 3 chunks twice, weight, train, evaluation of 1 chunk twice, measure; round 1 fits the
-  // reference; round 0 is an evaluation.
-  EXPECT_EQ(tasks.size(), 2 * (6 + 2 + 3) + 1 + 3);
+  // A round: 3 chunks twice, weight, train, evaluation of 1 chunk twice, measure; round 1 gathers moments
+  // and fits the reference; round 0 is an evaluation.
+  EXPECT_EQ(tasks.size(), 2 * (6 + 2 + 3) + 2 + 3);
   v1::RunStatus status = GetRun(harness, run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_THAT(status.run().reason(), HasSubstr("scores"));

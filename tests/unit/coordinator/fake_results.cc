@@ -52,6 +52,9 @@ v1::TaskResult FakeResult(const v1::TaskPayload& payload) {
     case v1::TaskPayload::kScore:
       *result.mutable_score() = Score(payload.score());
       break;
+    case v1::TaskPayload::kMoments:
+      result.mutable_moments()->set_moments(Sha256Hex(payload.moments().ShortDebugString()));
+      break;
     case v1::TaskPayload::kFitReference:
       result.mutable_fit_reference()->set_reference(Sha256Hex(payload.fit_reference().ShortDebugString()));
       result.mutable_fit_reference()->set_shrinkage(0.1);

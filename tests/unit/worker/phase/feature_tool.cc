@@ -32,14 +32,14 @@ int Main(int argc, char** argv) {
     if (!file.ok()) return 1;
     (reference ? other : fitted).push_back((*file)->Get("features").value());
   }
-  FeatureBlocks blocks{fitted.size(),
-                       [&fitted](size_t i) -> absl::StatusOr<at::Tensor> { return fitted[i]; }};
-  auto gaussian = FitGaussian(blocks);
+  std::vector<Moments> moments;
+  for (const at::Tensor& block : fitted) moments.push_back(ComputeMoments(block).value());
+  at::Tensor first = at::cat(fitted);
+  auto gaussian = FitGaussian(MergeMoments(moments).value(), first);
   if (!gaussian.ok()) {
     std::fprintf(stderr, "%s\n", std::string(gaussian.status().message()).c_str());
     return 1;
   }
-  at::Tensor first = at::cat(fitted);
   at::Tensor second = at::cat(other);
   auto neighbours = FitNeighbours(first, 4).value();
   nlohmann::json out = {{"mean", Values(gaussian->mean)},

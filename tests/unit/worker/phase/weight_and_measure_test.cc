@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "common/artifact/directory_store.h"
+#include "worker/phase/feature_file.h"
 #include "worker/phase/feature_statistics.h"
 #include "worker/phase/gaussian.h"
 #include "worker/phase/measure.h"
@@ -51,10 +52,41 @@ TEST_F(FeaturePhaseTest, WeighsRowsAgainstTheFittedReference) {
   }
   auto weights = Weigh(work, v1::WeightSpec(), *store_);
   ASSERT_TRUE(weights.ok()) << weights.status();
-  std::vector<at::Tensor> blocks = {first_, second_};
-  auto gaussian = FitGaussian({2, [&blocks](size_t i) -> absl::StatusOr<at::Tensor> { return blocks[i]; }});
+  const at::Tensor all = at::cat({first_, second_});
+  auto gaussian = FitGaussian(*ComputeMoments(all), all);
   at::Tensor expected = StandardizedDistances(*gaussian, at::stack({second_[3], first_[19], second_[0]}));
   for (int i = 0; i < 3; ++i) EXPECT_EQ(weights->distances(i), expected[i].item<double>());
+}
+
+TEST_F(FeaturePhaseTest, FitsTheReferenceOfMoments) {
+  v1::MomentsWork one;
+  one.add_features(Put(first_));
+  v1::MomentsWork two;
+  two.add_features(Put(second_));
+  v1::FitReferenceWork fit;
+  fit.add_features(Put(first_));
+  fit.add_features(Put(second_));
+  const std::string whole = FitReference(fit, v1::WeightSpec(), *store_)->reference();
+  for (const v1::MomentsWork& work : {one, two}) {
+    auto moments = GatherMoments(work, *store_);
+    ASSERT_TRUE(moments.ok()) << moments.status();
+    fit.add_moments(moments->moments());
+  }
+  auto fitted = FitReference(fit, v1::WeightSpec(), *store_);
+  ASSERT_TRUE(fitted.ok()) << fitted.status();
+  EXPECT_EQ(fitted->count(), 35u);
+  const at::Tensor ours = ReadTensor(*store_, fitted->reference(), "whitening", 2).value();
+  EXPECT_TRUE(at::allclose(ours, ReadTensor(*store_, whole, "whitening", 2).value(), 1e-10, 1e-12));
+
+  // Those of all samples count, also where the distances are only of some.
+  fit.mutable_features()->RemoveLast();
+  auto some = FitReference(fit, v1::WeightSpec(), *store_);
+  EXPECT_EQ(some->count(), 35u);
+  EXPECT_TRUE(at::equal(ours, ReadTensor(*store_, some->reference(), "whitening", 2).value()));
+
+  fit.add_moments(Put(first_));
+  EXPECT_THAT(std::string(FitReference(fit, v1::WeightSpec(), *store_).status().message()),
+              HasSubstr(fit.moments(2) + " is no moments"));
 }
 
 TEST_F(FeaturePhaseTest, WeighNamesTheSampleWithoutARow) {

@@ -1,4 +1,4 @@
-#include "common/config/scorer_family.h"
+#include "common/scorer/scorer_family.h"
 
 namespace rsidiff {
 
