@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pixels import to_u8
+from precision import mixed_precision
 from world import attributes, parse
 
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear", num_train_timesteps=1000, prediction_type="v_prediction")
@@ -30,7 +31,7 @@ def ddim(unet, states, empty, noise, steps=20, guidance=3.0):
     for i in reversed(range(steps)):
         t, before = i * stride + 1, (i - 1) * stride + 1
         a, a_before = bar[t], bar[before] if before > 0 else bar[0]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             without, given = unet(torch.cat([z, z]), torch.tensor(t), both).sample.float().chunk(2)
         v = without + guidance * (given - without)
         x0 = a.sqrt() * z - (1 - a).sqrt() * v

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from precision import mixed_precision
 import slots
 from files import WORK, encode, note, prepare, replace, tokenizer
 from training import Options, Training
@@ -66,7 +67,7 @@ def main():
 
     def loss_of(step):
         ids, target = batch(random.Random(seed * 1_000_003 + step), BATCH)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             logits = reader(ids)
         loss, right = slots.loss(logits, target)
         return loss, dict(right=right)

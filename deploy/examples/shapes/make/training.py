@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from files import WORK, log, replace
+from precision import FAST_BF16
 
 
 @dataclasses.dataclass
@@ -41,7 +42,7 @@ class Muon(torch.optim.Optimizer):
     @staticmethod
     def orthogonal(g):
         a, b, c = 3.4445, -4.7750, 2.0315
-        x = g.bfloat16()
+        x = g.bfloat16() if FAST_BF16 else g
         tall = x.shape[0] > x.shape[1]
         x = x.T if tall else x
         x = x / (x.norm() + 1e-7)
