@@ -12,7 +12,7 @@ PROMPTS = [
     "a huge red square over a small blue box on white",
     "a tiny orange star to the left of a violet star",
     "a turquoise cross on a beige background",
-    "a turquoise cross on a beige backdrop",
+    "turquoise cross on a beige background",
     "the turquoise cross on a beige background",
     "a yellow triangle in front of a grey wall",
     "two green rings beside a black circle",

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/Version.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/gelu.h>
@@ -19,11 +20,13 @@ using LinearPointwise = at::Tensor(const at::Tensor& input, const at::Tensor& we
                                    c10::List<std::optional<at::Scalar>> scalars,
                                    std::optional<c10::string_view> algorithm);
 
-// torch's linear layer with an activation behind it, which only the dispatcher knows; empty in a torch
-// without oneDNN.
+// torch's linear layer with an activation behind it, which only the dispatcher knows. Empty in a torch
+// without oneDNN, and where the processor has no AVX-512: there oneDNN gives a row other bits by its place
+// among the rows, and a sample's would depend on its company.
 const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& FusedLinear() {
   static const auto* fused = [] {
     auto* found = new std::optional<c10::TypedOperatorHandle<LinearPointwise>>();
+    if (at::get_cpu_capability() != "AVX512") return found;
     const auto handle = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
     if (handle.has_value() && handle->hasKernelForDispatchKey(c10::DispatchKey::CPU)) {
       *found = handle->typed<LinearPointwise>();

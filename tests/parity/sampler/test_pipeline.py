@@ -168,13 +168,14 @@ def test_files(tmp_path):
 
 
 def test_init_latents_replace_the_seeds_noise(tmp_path):
-    noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(77))
+    size = json.loads((SHAPES / "unet/config.json").read_text())["sample_size"]
+    noise = torch.randn((1, 4, size, size), generator=torch.Generator().manual_seed(77))
     save_file({"latents": noise}, tmp_path / "noise.safetensors")
     given = ours(SHAPES, tmp_path / "a", PROMPTS[:1], "--steps", 3, "--batch", 1, "--init-latents", tmp_path / "noise.safetensors")
     drawn = ours(SHAPES, tmp_path / "b", PROMPTS[:1], "--steps", 3, "--batch", 1, "--seed", 77)
     assert same(given[0], drawn[0], 1e-3)
     save_file({"latents": noise[:, :3].contiguous()}, tmp_path / "wrong.safetensors")
-    refused(1, "start latents have the shape [1, 3, 8, 8], not [1, 4, 8, 8]", "--model", SHAPES, "--prompt", "x", "--out",
+    refused(1, f"start latents have the shape [1, 3, {size}, {size}], not [1, 4, {size}, {size}]", "--model", SHAPES, "--prompt", "x", "--out",
             tmp_path / "c", "--init-latents", tmp_path / "wrong.safetensors")
 
 
@@ -189,7 +190,7 @@ def test_refusals(tmp_path):
     refused(2, "--model", "--prompt", "x", *out)
     refused(2, "prompt", *model, *out)
     refused(2, "--scheduler", *model, *out, "--prompt", "x", "--scheduler", "lms")
-    refused(1, "the width is not a multiple of 8", *model, *out, "--prompt", "x", "--width", 63)
+    refused(1, "the width is not a multiple of ", *model, *out, "--prompt", "x", "--width", 63)
     refused(1, "the number of steps is not from 1 to 1000: 5000", *model, *out, "--prompt", "x", "--steps", 5000)
     (tmp_path / "empty.txt").write_text("\n \n")
     refused(1, "empty.txt: there is no prompt", *model, *out, "--prompts", tmp_path / "empty.txt")

@@ -23,7 +23,7 @@ Inputs RandomInputs() {
 TEST(UNet2DConditionModelTest, LinearsArePathsOfTheWeights) {
   auto unet = UNet2DConditionModel::Load(kFolder, ComputeOptions()).value();
   std::map<std::string, Linear*> linears = unet->linears();
-  EXPECT_EQ(linears.count("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"), 1u);
+  EXPECT_EQ(linears.count("mid_block.attentions.0.transformer_blocks.0.attn1.to_q"), 1u);
   EXPECT_EQ(linears.count("mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"), 1u);
   EXPECT_EQ(linears.count("up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj"), 1u);
   size_t matrices = 0;
@@ -41,7 +41,7 @@ TEST(UNet2DConditionModelTest, ALoraPairOnAnyLayerChangesTheResultAndGetsGradien
   Inputs x = RandomInputs();
   at::Tensor before = unet->Forward(x.sample, x.timesteps, x.context);
   EXPECT_FALSE(before.requires_grad());
-  Linear* linear = unet->linears().at("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v");
+  Linear* linear = unet->linears().at("mid_block.attentions.0.transformer_blocks.0.attn2.to_v");
   linear->lora_down = at::randn({4, linear->in_features()}).set_requires_grad(true);
   linear->lora_up = at::zeros({linear->out_features(), 4}).set_requires_grad(true);
   at::Tensor after = unet->Forward(x.sample, x.timesteps, x.context);
