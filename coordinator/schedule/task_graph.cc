@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "common/scorer/scorer_family.h"
+#include "coordinator/schedule/round_plan.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -61,6 +62,10 @@ bool NeedsMoments(const v1::RunSpec& spec) {
 
 uint32_t ChunksOf(const v1::RunSpec& spec, uint32_t samples) {
   return std::max<uint32_t>(samples / std::max<uint32_t>(spec.sampling().chunk(), 1), 1);
+}
+
+uint32_t MomentsTasks(const v1::RunSpec& spec, uint32_t samples) {
+  return ChunkCount(ChunkCount(samples, spec.sampling().chunk()), ChunksOf(spec, kMomentsBlock));
 }
 
 v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round) {

@@ -41,6 +41,9 @@ bool NeedsMoments(const v1::RunSpec& spec);
 /// Chunks whose samples make `samples`: at least one.
 uint32_t ChunksOf(const v1::RunSpec& spec, uint32_t samples);
 
+/// Number of MOMENTS tasks of a round of `samples` samples.
+uint32_t MomentsTasks(const v1::RunSpec& spec, uint32_t samples);
+
 /// The phase that a round begins with.
 v1::RoundPhase FirstPhase(const v1::RunSpec& spec, uint32_t round);
 

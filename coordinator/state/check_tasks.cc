@@ -172,9 +172,8 @@ void DatabaseCheck::CheckTaskSet(const v1::RunRecord& run, const v1::RoundRecord
     if (!plan.has_value()) return;
     // An earlier version fitted without moments.
     const bool by_moments = NeedsMoments(run.spec()) && !(fitting && FindTask(moments) == nullptr);
-    const uint32_t chunks = ChunkCount(plan->size(), run.spec().sampling().chunk());
     expect(v1::TASK_KIND_MOMENTS, v1::PURPOSE_TRAINING,
-           by_moments ? ChunkCount(chunks, ChunksOf(run.spec(), kMomentsBlock)) : 0);
+           by_moments ? MomentsTasks(run.spec(), plan->size()) : 0);
     const bool due = round.phase() != v1::ROUND_PHASE_REFERENCE || !by_moments;
     if (fitting || due) expect(v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 1);
   };

@@ -2,12 +2,12 @@
 
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include <ATen/ATen.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
 
@@ -24,6 +24,11 @@ absl::StatusOr<at::Tensor> ReadTensor(ArtifactStore& store, const std::string& d
     return absl::InvalidArgumentError(absl::StrCat("artifact ", digest, ": tensor ", key, " is not finite"));
   }
   return tensor;
+}
+
+absl::StatusOr<NamedTensors> ReadTensors(ArtifactStore& store, const std::string& digest) {
+  RSIDIFF_ASSIGN_OR_RETURN(std::string bytes, store.Get(digest));
+  return ParseSafetensors(std::move(bytes), absl::StrCat("artifact ", digest));
 }
 
 absl::StatusOr<at::Tensor> ReadFeatures(ArtifactStore& store, const std::string& digest) {

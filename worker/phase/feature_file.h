@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/artifact/store.h"
+#include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
 
@@ -14,6 +15,9 @@ namespace rsidiff::worker {
 /// not have `dimensions` dimensions or is not finite.
 absl::StatusOr<at::Tensor> ReadTensor(ArtifactStore& store, const std::string& digest, const std::string& key,
                                       int64_t dimensions);
+
+/// All tensors of a safetensors artifact, read into memory. Errors name the digest.
+absl::StatusOr<NamedTensors> ReadTensors(ArtifactStore& store, const std::string& digest);
 
 /// "features" [n, D] of a SCORE result.
 absl::StatusOr<at::Tensor> ReadFeatures(ArtifactStore& store, const std::string& digest);

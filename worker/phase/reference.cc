@@ -32,10 +32,8 @@ absl::StatusOr<v1::FitReferenceResult> FitKnn(const v1::FitReferenceWork& work, 
 }
 
 absl::StatusOr<Moments> ReadMoments(ArtifactStore& store, const std::string& digest) {
-  RSIDIFF_ASSIGN_OR_RETURN(const std::string bytes, store.Get(digest));
-  const std::string name = absl::StrCat("artifact ", digest);
-  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, ParseSafetensors(bytes, name));
-  return ParseMoments(tensors, name);
+  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, ReadTensors(store, digest));
+  return ParseMoments(tensors, absl::StrCat("artifact ", digest));
 }
 
 absl::StatusOr<Moments> AllMoments(const v1::FitReferenceWork& work, const at::Tensor& features,

@@ -3,7 +3,6 @@
 #include <functional>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -24,9 +23,8 @@ struct Reference {
 
 absl::StatusOr<Reference> ReadReference(const std::string& digest, const v1::WeightSpec& weights,
                                         ArtifactStore& store) {
-  RSIDIFF_ASSIGN_OR_RETURN(std::string bytes, store.Get(digest));
+  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, ReadTensors(store, digest));
   const std::string name = absl::StrCat("artifact ", digest);
-  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, ParseSafetensors(std::move(bytes), name));
   if (weights.method() == v1::WEIGHT_METHOD_KNN) {
     const uint32_t neighbours = weights.neighbours();
     RSIDIFF_ASSIGN_OR_RETURN(const NeighbourReference reference, ParseNeighbours(tensors, neighbours, name));

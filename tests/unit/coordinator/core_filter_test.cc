@@ -6,7 +6,6 @@
 #include <set>
 
 #include "common/base/digest.h"
-#include "coordinator/state/check.h"
 #include "coordinator/state/result_check.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
@@ -43,12 +42,6 @@ std::set<uint32_t> PromptsDrawn(const CoreHarness& harness, uint64_t run_id) {
   return prompts;
 }
 
-absl::Status Sound(const CoreHarness& harness) {
-  std::vector<Row> rows;
-  for (const auto& [where, value] : harness.disk()) rows.push_back({where.first, where.second, value});
-  return ToStatus(CheckRows(rows, CheckScope::kWhole));
-}
-
 TEST(CoreFilterTest, RejectedPromptsAreKeptWithTheReasonAndNeverDrawn) {
   CoreHarness harness;
   const uint64_t incarnation = harness.Register("w");
@@ -67,7 +60,7 @@ TEST(CoreFilterTest, RejectedPromptsAreKeptWithTheReasonAndNeverDrawn) {
                     HasSubstr("means the same as another: \\\"a red cube\\\""), HasSubstr("0.01")));
   EXPECT_EQ(PromptsDrawn(harness, run_id), (std::set<uint32_t>{0, 1, 3})) << "ids do not move";
   EXPECT_TRUE(harness.MemoryEqualsDisk());
-  EXPECT_TRUE(Sound(harness).ok()) << Sound(harness);
+  EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
 }
 
 TEST(CoreFilterTest, ARestartAtAnyTaskChangesNothing) {
@@ -80,7 +73,7 @@ TEST(CoreFilterTest, ARestartAtAnyTaskChangesNothing) {
       for (const v1::Grant& grant : harness.Lease("w", incarnation)) {
         harness.Ok<v1::CompleteResponse>(harness.Completion("w", incarnation, grant));
       }
-      EXPECT_TRUE(Sound(harness).ok()) << Sound(harness);
+      EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
     }
     harness.Work("w", incarnation);
     return GetRun(harness, run_id).rounds(1).checkpoint();
@@ -112,7 +105,7 @@ TEST(CoreFilterTest, EveryPromptRejectedFailsTheRunWithTheReason) {
   EXPECT_EQ(GetRun(harness, run_id).run().state(), v1::RUN_STATE_FAILED);
   EXPECT_THAT(GetRun(harness, run_id).run().reason(), HasSubstr("rejects all 4 training prompts"));
   EXPECT_TRUE(harness.MemoryEqualsDisk());
-  EXPECT_TRUE(Sound(harness).ok()) << Sound(harness);
+  EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
 }
 
 TEST(CoreFilterTest, AForkKeepsTheFilterAndOneOfTheBaseModelFiltersAnew) {
@@ -139,7 +132,7 @@ TEST(CoreFilterTest, AForkKeepsTheFilterAndOneOfTheBaseModelFiltersAnew) {
   EXPECT_EQ(GetRun(harness, base).rounds(1).checkpoint(), GetRun(harness, parent).rounds(1).checkpoint());
   EXPECT_EQ(GetRun(harness, later).run().embedding_filter().diversity(), 1);
   EXPECT_TRUE(harness.MemoryEqualsDisk());
-  EXPECT_TRUE(Sound(harness).ok()) << Sound(harness);
+  EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
 }
 
 TEST(CoreFilterTest, ResultsThatMakeNoSenseAreRefused) {

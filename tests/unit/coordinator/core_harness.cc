@@ -4,6 +4,7 @@
 
 #include "common/base/digest.h"
 #include "common/base/protocol.h"
+#include "coordinator/state/check.h"
 #include "tests/unit/coordinator/fake_results.h"
 
 namespace rsidiff::coordinator {
@@ -137,6 +138,12 @@ bool CoreHarness::MemoryEqualsDisk() const {
         memory[i].table == disk[i].table && memory[i].key == disk[i].key && memory[i].value == disk[i].value;
   }
   return equal;
+}
+
+absl::Status CoreHarness::CheckDisk() const {
+  std::vector<Row> rows;
+  for (const auto& [where, value] : disk_) rows.push_back({where.first, where.second, value});
+  return ToStatus(CheckRows(rows, CheckScope::kWhole));
 }
 
 uint64_t CoreHarness::Register(const std::string& name) {

@@ -53,6 +53,9 @@ class CoreHarness {
   /// True if the core's memory and the disk hold the same.
   bool MemoryEqualsDisk() const;
 
+  /// What the check of a whole database finds wrong with the disk.
+  absl::Status CheckDisk() const;
+
   Core& core() { return *core_; }
   absl::Time now() const { return now_; }
   std::map<uint64_t, absl::StatusOr<Response>>& answers() { return answers_; }

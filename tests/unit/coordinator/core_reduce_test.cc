@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "common/base/digest.h"
-#include "coordinator/state/check.h"
 #include "coordinator/state/manifest.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
@@ -74,9 +73,7 @@ void WorkUntilDue(CoreHarness& harness, v1::RoundPhase phase) {
 }
 
 bool Sound(const CoreHarness& harness) {
-  std::vector<Row> rows;
-  for (const auto& [where, value] : harness.disk()) rows.push_back({where.first, where.second, value});
-  absl::Status status = ToStatus(CheckRows(rows, CheckScope::kWhole));
+  const absl::Status status = harness.CheckDisk();
   EXPECT_TRUE(status.ok()) << status;
   return status.ok();
 }

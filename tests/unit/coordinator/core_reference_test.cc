@@ -4,7 +4,6 @@
 
 #include <map>
 
-#include "coordinator/state/check.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
 
@@ -30,12 +29,6 @@ v1::RoundRecord RoundOne(CoreHarness& harness, uint64_t run_id) {
   return harness.Ok<v1::RunStatus>(request).rounds(1);
 }
 
-absl::Status Sound(const CoreHarness& harness) {
-  std::vector<Row> rows;
-  for (const auto& [where, value] : harness.disk()) rows.push_back({where.first, where.second, value});
-  return ToStatus(CheckRows(rows, CheckScope::kWhole));
-}
-
 // Works until round 1 has its reference; the payloads of MOMENTS and FIT_REFERENCE.
 std::map<v1::TaskKind, std::vector<v1::TaskPayload>> WorkToReference(CoreHarness& harness, uint64_t run_id) {
   std::map<v1::TaskKind, std::vector<v1::TaskPayload>> seen;
@@ -49,7 +42,7 @@ std::map<v1::TaskKind, std::vector<v1::TaskPayload>> WorkToReference(CoreHarness
     seen[grants[0].task().kind()].push_back(grants[0].payload());
     harness.Ok<v1::CompleteResponse>(harness.Completion("w", incarnation, grants[0]));
     if (RoundOne(harness, run_id).phase() == v1::ROUND_PHASE_REFERENCE) {
-      EXPECT_TRUE(Sound(harness).ok()) << Sound(harness);
+      EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
     }
   }
   return seen;
@@ -109,7 +102,7 @@ TEST(CoreReferenceTest, ARestartAtAnyBlockChangesNothing) {
     harness.Restart();
     EXPECT_TRUE(harness.MemoryEqualsDisk());
     harness.Work("w", incarnation);
-    EXPECT_TRUE(Sound(harness).ok()) << Sound(harness);
+    EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
     return RoundOne(harness, run_id).checkpoint();
   };
   const std::string undisturbed = checkpoint(0);
