@@ -6,6 +6,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 
+#include "worker/tensor/file_pages.h"
+
 namespace rsidiff::worker {
 namespace {
 
@@ -58,6 +60,7 @@ at::Tensor PackedConvolution::operator()(const at::Tensor& x, const at::Tensor& 
   const int64_t dilation[] = {1, 1};
   if (weight_version_ != weight._version() || x.sizes() != at::IntArrayRef(packed_for_)) {
     packed_ = OneDnn()->reorder.call(weight, padding, strides, dilation, 1, x.sizes());
+    ReleaseFilePages(weight);
     packed_for_ = x.sizes().vec();
     weight_version_ = weight._version();
   }

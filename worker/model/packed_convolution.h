@@ -10,7 +10,8 @@ namespace rsidiff::worker {
 
 /// A convolution on the CPU without gradients, whose weights are kept in the layout that oneDNN computes in.
 /// at::conv2d brings them into it at every call, which for small feature maps is a third of the time
-/// (docs/decisions/0010-channels-last-inference.md). Holds a second copy of the weights. Not thread-safe.
+/// (docs/decisions/0010-channels-last-inference.md). The copy takes the place of weights that were mapped
+/// from a file, and stands beside others. Not thread-safe.
 class PackedConvolution {
  public:
   struct Stride {
