@@ -1,14 +1,9 @@
-"""Draws the curves of docs/experiments.md: a panel a figure, a line an arm, the spread over the seeds as a band.
-
-    curves.py FOLDER ARM ...      reads FOLDER/ARM-SEED/rounds.json, writes FOLDER/curves.svg
-"""
-import pathlib
-import sys
+"""Curves of arms as SVG: a panel a figure, a line an arm, the spread over the seeds as a band."""
 from xml.sax.saxutils import escape
 
-from results import by_round, figures, load
+from results import FIGURES, by_round
 
-SHOWN = ("heldout", "checker", "exact", "clip", "hps", "diversity", "Fréchet", "loss")
+SHOWN = ("heldout", "checker", "exact", "clip", "hps", "diversity", "frechet", "loss")
 COLOURS = ("#b3261e", "#1f6feb", "#1a7f37", "#8250df", "#9a6700")
 WIDTH, HEIGHT, LEFT, TOP, GAP, ACROSS = 230, 150, 64, 34, 68, 4
 
@@ -38,25 +33,18 @@ def panel(name, arms, x, y):
     return parts
 
 
-def main():
-    folder, names = pathlib.Path(sys.argv[1]), sys.argv[2:]
-    runs = {name: load(folder, name) for name in names}
-    known = figures(runs[names[0]])
-    shown = [name for name in SHOWN if name in known]
-    rows = -(-len(shown) // ACROSS)
+def draw(arms):
+    """The SVG's text; `arms` are {name: results}."""
+    rows = -(-len(SHOWN) // ACROSS)
     width, height = ACROSS * (WIDTH + GAP) + LEFT, TOP + rows * (HEIGHT + GAP) + 10
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
              "<style>text{font:12px sans-serif;fill:#333}.title{font-weight:bold}.x{text-anchor:middle}.y{text-anchor:end}"
              ".frame{fill:none;stroke:#bbb}</style>", f'<rect width="{width}" height="{height}" fill="#fff"/>']
-    for place, name in enumerate(shown):
-        series = [(colour, found) for colour, arm in zip(COLOURS, names) if (found := by_round(runs[arm], known[name]))]
-        parts += panel(name, series, LEFT + place % ACROSS * (WIDTH + GAP), TOP + place // ACROSS * (HEIGHT + GAP))
-    for place, (colour, name) in enumerate(zip(COLOURS, names)):
+    for place, figure in enumerate(SHOWN):
+        series = [(colour, found) for colour, results in zip(COLOURS, arms.values()) if (found := by_round(results, figure))]
+        parts += panel(FIGURES[figure][0], series, LEFT + place % ACROSS * (WIDTH + GAP), TOP + place // ACROSS * (HEIGHT + GAP))
+    for place, (colour, name) in enumerate(zip(COLOURS, arms)):
         x = LEFT + place * 150
         parts += [f'<rect x="{x}" y="{height - 20}" width="18" height="4" fill="{colour}"/>',
                   f'<text x="{x + 24}" y="{height - 14}">{escape(name)}</text>']
-    (folder / "curves.svg").write_text("\n".join(parts) + "\n</svg>\n")
-    print(f"{folder}/curves.svg")
-
-
-main()
+    return "\n".join(parts) + "\n</svg>\n"

@@ -1,37 +1,51 @@
-"""What collect.py wrote of each arm and seed, as figures by round."""
+"""What arms came to: one JSON file an arm and seed, RESULTS/ARM-SEED.json.
+
+    {"arm", "seed", "best_round", "reason", "collapse", "environment", "spec", "rounds": [{"round": 0, FIGURE: VALUE ...} ...]}
+"""
 import json
+import os
+import platform
 import statistics
 
-# Figure -> its value of a round, or None where the round has none.
-COMMON = {
-    "checker": lambda r: r["checker"]["fraction"],
-    "exact": lambda r: r["checker"]["exact"],
-    "diversity": lambda r: r["evaluation"]["diversity"],
-    "Fréchet": lambda r: r["evaluation"]["frechet"],
-    "kept": lambda r: (r["selection"] or {}).get("selected") or None,
-    "ESS": lambda r: (r["selection"] or {}).get("effective_sample_size") or None,
-    "clipped": lambda r: (r["selection"] or {}).get("clipped_share") if (r["selection"] or {}).get("selected") else None,
-    "loss": lambda r: (r["train"] or {}).get("last_loss") or None,
-}
+# Figure -> its heading and digits, in the order of the tables. The scorers are those of the shapes-*.yaml run files.
+FIGURES = {"checker": ("checker", 3), "exact": ("exact", 3), "heldout": ("heldout", 4), "clip": ("clip", 4), "hps": ("hps", 4), "aesthetic": ("aesthetic", 3),
+           "diversity": ("diversity", 4), "frechet": ("Fréchet", 4), "kept": ("kept", 0), "ess": ("ESS", 0), "clipped": ("clipped", 2), "loss": ("loss", 4)}
+
+
+def environment():
+    """The processor that the figures were found on; equal bits depend on it (docs/formats.md)."""
+    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    return {"processor": model, "avx512": "avx512f" in open("/proc/cpuinfo").read(), "cores": os.cpu_count()}
+
+
+def write(path, result):
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    partial.rename(path)
 
 
 def load(folder, arm):
-    """The arm's runs, by seed."""
-    paths = sorted(folder.glob(f"{arm}-*/rounds.json"), key=lambda path: int(path.parent.name.rsplit("-", 1)[1]))
-    return [json.loads(path.read_text()) for path in paths]
+    """The arm's results, by seed; empty when there is none yet."""
+    paths = sorted(path for path in folder.glob(f"{arm}-*.json") if path.stem.removeprefix(f"{arm}-").isdigit())
+    return sorted((json.loads(path.read_text()) for path in paths), key=lambda result: result["seed"])
 
 
-def figures(runs):
-    """Names of the figures in their order: scorers between the checker's and the rest."""
-    scorers = {name: (lambda r, name=name: r["evaluation"]["scores"][name]["mean"]) for name in sorted(runs[0]["rounds"][0]["evaluation"]["scores"])}
-    return {"checker": COMMON["checker"], "exact": COMMON["exact"], **scorers, **COMMON}
+def arms(listing):
+    """The names in arms.txt, in their order."""
+    lines = (line.split("#")[0].split() for line in listing.read_text().splitlines())
+    return {words[0]: words[1:] for words in lines if words}
 
 
-def by_round(runs, figure):
+def by_round(results, figure):
     """[(round, mean over the seeds, standard deviation over them or None)] of the rounds that have the figure."""
     found = []
-    for number in range(max(len(run["rounds"]) for run in runs)):
-        values = [value for run in runs if number < len(run["rounds"]) and (value := figure(run["rounds"][number])) is not None]
+    for number in range(max(len(result["rounds"]) for result in results)):
+        values = [value for result in results if number < len(result["rounds"]) and (value := result["rounds"][number].get(figure)) is not None]
         if values:
             found.append((number, statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None))
     return found
+
+
+def written(figure, mean, spread=None):
+    digits = FIGURES[figure][1]
+    return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")

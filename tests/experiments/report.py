@@ -1,0 +1,116 @@
+"""Rewrites the tables of docs/experiments.md, and its curves, from the results of the arms.
+
+    report.py RESULTS [--check]     replaces what stands between <!-- NAME --> and <!-- end --> in the page, and writes
+                                    images/experiment-curves.svg; --check only says whether both are as they would be written
+"""
+import argparse
+import pathlib
+import re
+import sys
+
+import curves
+from results import FIGURES, arms, by_round, load, written
+
+HERE = pathlib.Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "experiments.md"
+CURVES = PAGE.parent / "images" / "experiment-curves.svg"
+METHOD = ("sft", "preference", "rsidiff")
+REFERENCE = "rsidiff"
+LAST_OF_A_VARIATION = 4
+SUMMARY = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "diversity", "frechet")
+VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "kept", "ess", "loss")
+FROM_THE_BASE = ("exact", "heldout")
+
+
+def table(head, rows):
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def headings(names):
+    return [FIGURES[name][0] for name in names]
+
+
+def cell(results, figure, number):
+    found = {at: rest for at, *rest in by_round(results, figure)}.get(number)
+    return "-" if found is None else written(figure, *found)
+
+
+def summary(method):
+    """Base model and each arm after its last round, over the seeds."""
+    some = next(iter(method.values()))
+    rows = [["base", "0"] + [cell(some, figure, 0) for figure in SUMMARY]]
+    for name, results in method.items():
+        last = len(results[0]["rounds"]) - 1
+        rows.append([name, str(last)] + [cell(results, figure, last) for figure in SUMMARY])
+    return table(["arm", "round"] + headings(SUMMARY), rows)
+
+
+def rounds(method):
+    """Every figure of every round of each arm."""
+    lines = []
+    for name, results in method.items():
+        known = [figure for figure in FIGURES if by_round(results, figure)]
+        last = max(len(result["rounds"]) for result in results)
+        lines += [f"#### {name}, {len(results)} seed{'s' if len(results) > 1 else ''}", ""]
+        lines += table(["round"] + headings(known), [[str(number)] + [cell(results, figure, number) for figure in known] for number in range(last)])
+        lines += ["", *(f"- seed {result['seed']}: {result['reason']}" + (f"; {result['collapse']}" if result["collapse"] else "") for result in results), ""]
+    return lines[:-1]
+
+
+def variations(folder, listing):
+    """One row an arm that changes the reference, seed 1, after as many rounds; the reference first."""
+    rows = []
+    for name, (_, *changes) in listing.items():
+        if name in METHOD and name != REFERENCE:
+            continue
+        results = [result for result in load(folder, name) if result["seed"] == 1]
+        if results and len(results[0]["rounds"]) > LAST_OF_A_VARIATION:
+            cells = [(cell(results, figure, 0) + " → " if figure in FROM_THE_BASE else "") + cell(results, figure, LAST_OF_A_VARIATION) for figure in VARIED]
+            rows.append([name, " ".join(f"`{change}`" for change in changes) or "-", *cells])
+    return table(["arm", "change"] + headings(VARIED), rows)
+
+
+def controls(folder):
+    """The procedure fed with something else than what the method selects: controls.py."""
+    shown = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "kept", "loss")
+    rows = []
+    for name in ("control-drawings", "control-truth"):
+        if results := load(folder, name):
+            rows += [[name.removeprefix("control-"), str(number)] + [cell(results, figure, number) for figure in shown] for number in range(len(results[0]["rounds"]))]
+    return table(["fed with", "round"] + headings(shown), rows)
+
+
+def replace(page, name, lines):
+    block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not block.search(page):
+        raise SystemExit(f"the page has no block <!-- {name} -->")
+    return block.sub(lambda match: match[1] + "\n" + "\n".join(lines) + "\n\n" + match[2], page)
+
+
+def written_anew(page, folder):
+    """The page and the curves as the results have them."""
+    method = {name: found for name in METHOD if (found := load(folder, name))}
+    if not method:
+        raise SystemExit(f"{folder}: no result of {', '.join(METHOD)}")
+    blocks = {"summary": summary(method), "rounds": rounds(method), "variations": variations(folder, arms(HERE / "arms.txt")), "controls": controls(folder)}
+    for name, lines in blocks.items():
+        page = replace(page, name, lines)
+    return page, curves.draw(method)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    page, drawing = written_anew(PAGE.read_text(), arguments.results)
+    if arguments.check:
+        stale = [str(path) for path, text in ((PAGE, page), (CURVES, drawing)) if path.read_text() != text]
+        sys.exit(f"not what {arguments.results} says: {', '.join(stale)}" if stale else 0)
+    PAGE.write_text(page)
+    CURVES.write_text(drawing)
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
