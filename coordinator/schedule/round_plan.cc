@@ -33,33 +33,31 @@ std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint3
   return prompts;
 }
 
-std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool,
-                                           uint32_t round) {
-  uint32_t per_prompt = AtLeastOne(spec.sampling().samples_per_prompt());
+PlannedSample SamplePlan::operator[](uint32_t index) const {
+  const uint32_t prompt = prompts_[index / samples_per_prompt_], k = index % samples_per_prompt_;
+  return {index, prompt, k,
+          seeds_.round.has_value() ? SampleSeed(seeds_.seed, *seeds_.round, prompt, k)
+                                   : EvaluationSeed(seeds_.seed, prompt, k)};
+}
+
+std::vector<PlannedSample> SamplePlan::Slice(Chunk chunk) const {
   std::vector<PlannedSample> samples;
-  for (uint32_t position : RoundPrompts(spec, static_cast<uint32_t>(pool.size()), round)) {
-    const uint32_t prompt = pool[position];
-    for (uint32_t k = 0; k < per_prompt; ++k) {
-      uint32_t index = static_cast<uint32_t>(samples.size());
-      samples.push_back({index, prompt, k, SampleSeed(spec.seed(), round, prompt, k)});
-    }
-  }
+  for (uint32_t index = chunk.begin; index < chunk.end; ++index) samples.push_back((*this)[index]);
   return samples;
 }
 
-std::vector<PlannedSample> EvaluationSamples(const v1::RunSpec& spec, uint32_t pool) {
-  uint32_t limit = spec.prompts().evaluation_limit();
-  uint32_t prompts = limit == 0 ? pool : std::min(limit, pool);
-  uint32_t per_prompt = AtLeastOne(spec.evaluation().samples_per_prompt());
-  uint64_t seed = spec.evaluation().has_seed() ? spec.evaluation().seed() : spec.seed();
-  std::vector<PlannedSample> samples;
-  for (uint32_t prompt = 0; prompt < prompts; ++prompt) {
-    for (uint32_t k = 0; k < per_prompt; ++k) {
-      uint32_t index = static_cast<uint32_t>(samples.size());
-      samples.push_back({index, prompt, k, EvaluationSeed(seed, prompt, k)});
-    }
-  }
-  return samples;
+SamplePlan TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool, uint32_t round) {
+  std::vector<uint32_t> prompts = RoundPrompts(spec, static_cast<uint32_t>(pool.size()), round);
+  for (uint32_t& prompt : prompts) prompt = pool[prompt];
+  return {std::move(prompts), AtLeastOne(spec.sampling().samples_per_prompt()), {spec.seed(), round}};
+}
+
+SamplePlan EvaluationSamples(const v1::RunSpec& spec, uint32_t pool) {
+  const uint32_t limit = spec.prompts().evaluation_limit();
+  std::vector<uint32_t> prompts(limit == 0 ? pool : std::min(limit, pool));
+  std::iota(prompts.begin(), prompts.end(), 0);
+  const uint64_t seed = spec.evaluation().has_seed() ? spec.evaluation().seed() : spec.seed();
+  return {std::move(prompts), AtLeastOne(spec.evaluation().samples_per_prompt()), {seed, std::nullopt}};
 }
 
 uint32_t ChunkCount(uint32_t samples, uint32_t chunk_size) {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -22,6 +24,31 @@ struct Chunk {
   uint32_t end = 0;
 };
 
+/// The samples that a round draws for one purpose, in index order. It holds the prompts; a sample and its
+/// noise seed are computed when they are asked for, since a round may have a million.
+class SamplePlan {
+ public:
+  struct Seeds {
+    uint64_t seed = 0;
+    std::optional<uint32_t> round;  // absent: an evaluation's, the same in every round
+  };
+
+  SamplePlan() = default;
+  SamplePlan(std::vector<uint32_t> prompts, uint32_t samples_per_prompt, Seeds seeds)
+      : prompts_(std::move(prompts)), samples_per_prompt_(samples_per_prompt), seeds_(seeds) {}
+
+  uint32_t size() const { return static_cast<uint32_t>(prompts_.size()) * samples_per_prompt_; }
+  bool empty() const { return size() == 0; }
+  /// index < size().
+  PlannedSample operator[](uint32_t index) const;
+  std::vector<PlannedSample> Slice(Chunk chunk) const;
+
+ private:
+  std::vector<uint32_t> prompts_;
+  uint32_t samples_per_prompt_ = 1;
+  Seeds seeds_;
+};
+
 /// 0..pool-1 in the run's order: a Fisher-Yates shuffle whose i-th swap (from the end) is with
 /// Hash64("prompt-order", {seed, i}) mod (i + 1). Ours.
 std::vector<uint32_t> PromptOrder(uint64_t seed, uint32_t pool);
@@ -30,14 +57,13 @@ std::vector<uint32_t> PromptOrder(uint64_t seed, uint32_t pool);
 /// whole pool) over PromptOrder that slides by its own length each round and wraps around.
 std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint32_t round);
 
-/// Samples of training round `round` >= 1 in index order, with their noise seeds. `pool` are the ids of the
-/// prompts to draw from: those that the filter keeps.
-std::vector<PlannedSample> TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool,
-                                           uint32_t round);
+/// Samples of training round `round` >= 1. `pool` are the ids of the prompts to draw from: those that the
+/// filter keeps.
+SamplePlan TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool, uint32_t round);
 
 /// Samples of an evaluation over the first prompts.evaluation_limit (0: all) of `pool` held-out prompts.
 /// The same in every round, so that rounds can be compared.
-std::vector<PlannedSample> EvaluationSamples(const v1::RunSpec& spec, uint32_t pool);
+SamplePlan EvaluationSamples(const v1::RunSpec& spec, uint32_t pool);
 
 /// Number of chunks of `chunk_size` that cover `samples`; the last one may be short.
 uint32_t ChunkCount(uint32_t samples, uint32_t chunk_size);

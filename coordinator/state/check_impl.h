@@ -72,8 +72,8 @@ class DatabaseCheck {
                      const PlannedSample& planned, const v1::SampleRecord* sample);
   void CheckSelection(const v1::RunRecord& run, const v1::RoundRecord& round);
   /// The samples that the round is to draw; absent when a damaged run file asks for absurdly many.
-  std::optional<std::vector<PlannedSample>> Plan(const v1::RunRecord& run, const v1::RoundRecord& round,
-                                                 v1::Purpose purpose) const;
+  std::optional<SamplePlan> Plan(const v1::RunRecord& run, const v1::RoundRecord& round,
+                                 v1::Purpose purpose) const;
 
   void Fault(Table table, std::string key, std::string what);
   void Use(const std::string& digest, ArtifactUse use);

@@ -40,9 +40,8 @@ bool Draws(const v1::RoundRecord& round, v1::Purpose purpose) {
 
 }  // namespace
 
-std::optional<std::vector<PlannedSample>> DatabaseCheck::Plan(const v1::RunRecord& run,
-                                                              const v1::RoundRecord& round,
-                                                              v1::Purpose purpose) const {
+std::optional<SamplePlan> DatabaseCheck::Plan(const v1::RunRecord& run, const v1::RoundRecord& round,
+                                              v1::Purpose purpose) const {
   bool evaluation = purpose == v1::PURPOSE_EVALUATION;
   uint64_t pool = evaluation ? run.evaluation_prompt_count() : run.train_prompt_count();
   uint64_t per_prompt =
@@ -76,7 +75,8 @@ void DatabaseCheck::CheckSamples(const v1::RunRecord& run, const v1::RoundRecord
           absl::StrCat(SampleText(round, purpose, index), " is beyond the ", plan->size(), " planned"));
   }
   bool draws = Draws(round, purpose);
-  for (const PlannedSample& planned : *plan) {
+  for (uint32_t index = 0; index < plan->size(); ++index) {
+    const PlannedSample planned = (*plan)[index];
     auto sample = samples.find(planned.index);
     bool there = sample != samples.end();
     if (there) CheckSample(run, round, purpose, planned, sample->second);

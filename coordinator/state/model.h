@@ -118,7 +118,7 @@ struct Weighing {
 
 struct Round {
   v1::RoundRecord record;
-  std::map<v1::Purpose, std::vector<PlannedSample>> plan;
+  std::map<v1::Purpose, SamplePlan> plan;
   std::map<v1::Purpose, SampleMap> samples;  // see NeededSamples()
   std::vector<uint32_t> selected;            // indices of the training samples that are trained on, ascending
   std::map<TaskId, Task> tasks;

@@ -117,9 +117,8 @@ std::string Checkpoint(const Run& run, const TaskId& task) {
 }  // namespace
 
 std::vector<PlannedSample> ChunkSamples(const Run& run, const TaskId& task) {
-  const std::vector<PlannedSample>& plan = run.rounds.at(task.round).plan.at(task.purpose);
-  Chunk chunk = ChunkAt(plan.size(), run.record.spec().sampling().chunk(), task.index);
-  return {plan.begin() + chunk.begin, plan.begin() + chunk.end};
+  const SamplePlan& plan = run.rounds.at(task.round).plan.at(task.purpose);
+  return plan.Slice(ChunkAt(plan.size(), run.record.spec().sampling().chunk(), task.index));
 }
 
 std::vector<uint32_t> WeightBlock(const Run& run, const TaskId& task) {

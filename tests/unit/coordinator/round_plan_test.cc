@@ -52,7 +52,7 @@ TEST(RoundPlanTest, ZeroOrTooManyPromptsMeanTheWholePool) {
 TEST(RoundPlanTest, SamplesAreNumberedByPromptPositionAndSample) {
   v1::RunSpec spec = Spec(2, 3);
   std::vector<uint32_t> prompts = RoundPrompts(spec, 5, 2);
-  std::vector<PlannedSample> samples = TrainingSamples(spec, {0, 1, 2, 3, 4}, 2);
+  const SamplePlan samples = TrainingSamples(spec, {0, 1, 2, 3, 4}, 2);
   ASSERT_EQ(samples.size(), 6);
   for (uint32_t i = 0; i < 6; ++i) {
     EXPECT_EQ(samples[i].index, i);
@@ -67,7 +67,7 @@ TEST(RoundPlanTest, EvaluationTakesTheFirstPromptsWithItsOwnSeed) {
   spec.mutable_prompts()->set_evaluation_limit(4);
   spec.mutable_evaluation()->set_samples_per_prompt(2);
   spec.mutable_evaluation()->set_seed(99);
-  std::vector<PlannedSample> samples = EvaluationSamples(spec, 9);
+  const SamplePlan samples = EvaluationSamples(spec, 9);
   ASSERT_EQ(samples.size(), 8);
   EXPECT_EQ(samples[7].prompt_id, 3);
   EXPECT_EQ(samples[7].seed, EvaluationSeed(99, 3, 1));
