@@ -166,12 +166,18 @@ absl::StatusOr<TrainableModel> MakeTrainable(const FinetuneArguments& arguments,
   return model;
 }
 
+// What this command writes beside the model. A model that it made has them too, and they tell of another
+// training.
+bool OfATraining(const fs::path& relative) {
+  return relative == kStateFile || relative == kLogFile;
+}
+
 // Replaces what is in `to` already.
 absl::Status CopyAllButUnet(const fs::path& from, const fs::path& to) {
   std::error_code error;
   for (fs::recursive_directory_iterator it(from, error), end; it != end; it.increment(error)) {
     const fs::path relative = it->path().lexically_relative(from);
-    if (*relative.begin() == "unet" || it->is_directory(error)) continue;
+    if (*relative.begin() == "unet" || OfATraining(relative) || it->is_directory(error)) continue;
     const fs::path copy = to / relative;
     const fs::path temporary = to / absl::StrCat(".copy-", RandomId());
     RSIDIFF_RETURN_IF_ERROR(CreateFolders(copy.parent_path()));
@@ -234,11 +240,12 @@ class LossLog {
 };
 
 absl::Status CheckOut(const FinetuneArguments& arguments) {
-  RSIDIFF_RETURN_IF_ERROR(CreateFolders(arguments.out));
   std::error_code error;
-  if (fs::equivalent(arguments.model, arguments.out, error)) {
-    return absl::InvalidArgumentError("--out is the model's own folder");
+  const fs::path within = fs::relative(arguments.out, arguments.model, error);
+  if (!error && !within.empty() && *within.begin() != "..") {
+    return absl::InvalidArgumentError("--out is the model's own folder, or in it");
   }
+  RSIDIFF_RETURN_IF_ERROR(CreateFolders(arguments.out));
   const fs::path state = fs::path(arguments.out) / kStateFile;
   const bool exists = fs::exists(state);
   if (exists && !arguments.resume) {

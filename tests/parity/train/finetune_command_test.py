@@ -18,8 +18,8 @@ WORKER = Path(os.environ["RSIDIFF_BIN"]) / "rsidiff-worker"
 SHAPES = Path(os.environ["RSIDIFF_SOURCE"]) / "deploy/examples/shapes/base"
 
 
-def finetune(manifest, out, *options, code=0, lr=1e-4):
-    args = [WORKER, "finetune", "--model", SHAPES, "--manifest", manifest, "--out", out, "--batch", "4", "--lr", lr,
+def finetune(manifest, out, *options, code=0, lr=1e-4, model=SHAPES):
+    args = [WORKER, "finetune", "--model", model, "--manifest", manifest, "--out", out, "--batch", "4", "--lr", lr,
             "--seed", "3", "--device", DEVICE, *options]
     done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
@@ -74,6 +74,17 @@ def test_full_model_loads_in_diffusers_and_resume_changes_nothing(tmp_path, mani
     assert all(same(again[n], whole[n]) for n in whole)
 
 
+def test_a_tuned_model_is_tuned_again(tmp_path, manifest):
+    first, second = tmp_path / "first", tmp_path / "second"
+    finetune(manifest, first, "--steps", 1)
+    finetune(manifest, second, "--steps", 2, model=first)
+    # Log and state are the second training's, not copies of what lies beside its model.
+    assert [line["step"] for line in losses(first)] == [1] and [line["step"] for line in losses(second)] == [1, 2]
+    shutil.copytree(second, tmp_path / "third")
+    finetune(manifest, tmp_path / "third", "--steps", 3, "--resume", model=first)
+    assert losses(tmp_path / "third")[:2] == losses(second) and len(losses(tmp_path / "third")) == 3
+
+
 def test_bf16_follows_fp32_and_fp16_is_refused(tmp_path, manifest):
     finetune(manifest, tmp_path / "fp32", "--steps", 4)
     finetune(manifest, tmp_path / "bf16", "--steps", 4, "--dtype", "bf16")
@@ -117,6 +128,9 @@ def test_refuses_what_it_cannot_train_on(tmp_path, manifest):
     broken.write_text('{"prompt": "a", "file": "gone.png"}\n')
     assert "gone.png" in finetune(broken, out, "--steps", 1, code=1).stderr
     finetune(manifest, out, "--steps", 1, "--schedule", "sideways", code=2)
+    inside = shutil.copytree(SHAPES, tmp_path / "model") / "tuned"
+    assert "--out is the model's own folder, or in it" in finetune(manifest, inside, "--steps", 1, code=1, model=inside.parent).stderr
+    assert not inside.exists()
     assert "nothing to resume" in finetune(manifest, out, "--steps", 1, "--resume", code=1).stderr
 
 
