@@ -14,7 +14,8 @@ def panel(name, arms, x, y):
     low = min(mean - (spread or 0) for _, mean, spread in points)
     high = max(mean + (spread or 0) for _, mean, spread in points)
     margin = 0.06 * (high - low) or abs(high) * 0.01 or 1
-    low, high, last = low - margin, high + margin, max(max(number for number, *_ in points), 1)
+    low = max(low - margin, 0) if low >= 0 else low - margin  # what cannot be negative is not drawn so
+    high, last = high + margin, max(max(number for number, *_ in points), 1)
 
     def at(number, value):
         return f"{x + WIDTH * number / last:.1f},{y + HEIGHT * (1 - (value - low) / (high - low)):.1f}"
