@@ -23,20 +23,15 @@ from results import environment, write
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
-sys.path.insert(0, str(EXAMPLES / "shapes" / "make"))
-from world import attributes, draw, parse  # noqa: E402
+sys.path[:0] = [str(EXAMPLES / "shapes"), str(EXAMPLES / "shapes" / "make")]
+from check import check  # noqa: E402
+from world import check as share_right, draw, parse  # noqa: E402
 
 SEED = 1
 
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def right(sample, folder):
-    """Share of the stated attributes that the sample's picture shows."""
-    found = attributes(np.asarray(Image.open(folder / sample["file"]).convert("RGB")), parse(sample["prompt"]))
-    return float(sum(found.values()) / len(found))
 
 
 class Control:
@@ -79,7 +74,9 @@ class Control:
         self.generate(model, self.prompts(number), self.settings["sampling"]["samples_per_prompt"], 1_000_000 * (number + 1), folder)
         chosen = {}
         for row, sample in enumerate(lines(folder / "samples.jsonl")):
-            if sample["prompt"] not in chosen and right(sample, folder) == 1:
+            if sample["prompt"] in chosen:
+                continue
+            if share_right(np.asarray(Image.open(folder / sample["file"]).convert("RGB")), parse(sample["prompt"])) == 1:
                 chosen[sample["prompt"]] = {"prompt": sample["prompt"], "latent": "latents.safetensors", "row": row}
         return list(chosen.values())
 
@@ -102,9 +99,8 @@ class Control:
                 rest = [f"{key}={EXAMPLES / scorer[key]}" for key in ("tokenizer", "clip") if key in scorer]
                 scorers += ["--scorer", ",".join([f"{scorer['type']}={EXAMPLES / scorer['path']}", *rest, f"name={scorer['name']}"])]
             self.run("score", *scorers, "--samples", folder / "samples.jsonl", "--out", scored)
-        samples = lines(scored)
-        shares = [right(sample, folder) for sample in samples]
-        return {"checker": statistics.mean(shares), "exact": shares.count(1) / len(shares), "pictures": len(samples),
+        samples, checked = lines(scored), check(folder)
+        return {"checker": checked["fraction"], "exact": checked["exact"], "pictures": checked["samples"],
                 **{name: statistics.mean(sample["scores"][name] for sample in samples) for name in samples[0]["scores"]}}
 
     def follow(self, name, rounds):

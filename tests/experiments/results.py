@@ -4,6 +4,7 @@
 """
 import json
 import os
+import pathlib
 import platform
 import statistics
 
@@ -14,8 +15,9 @@ FIGURES = {"checker": ("checker", 3), "exact": ("exact", 3), "heldout": ("heldou
 
 def environment():
     """The processor that the figures were found on; equal bits depend on it (docs/formats.md)."""
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    return {"processor": model, "avx512": "avx512f" in open("/proc/cpuinfo").read(), "cores": os.cpu_count()}
+    known = pathlib.Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":", 1)[1].strip() for line in known.splitlines() if line.startswith("model name")), platform.machine())
+    return {"processor": model, "avx512": "avx512f" in known, "cores": os.cpu_count()}
 
 
 def write(path, result):
@@ -31,7 +33,7 @@ def load(folder, arm):
 
 
 def arms(listing):
-    """The names in arms.txt, in their order."""
+    """What arms.txt lists, in its order: {name: [run file, KEY=VALUE ...]}."""
     lines = (line.split("#")[0].split() for line in listing.read_text().splitlines())
     return {words[0]: words[1:] for words in lines if words}
 

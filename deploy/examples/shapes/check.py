@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "make"))
-from world import attributes, parse  # noqa: E402
+from world import check as share_right, parse  # noqa: E402
 
 
 def check(folder):
@@ -23,8 +23,7 @@ def check(folder):
         spec = parse(sample["prompt"])
         if spec is None:
             raise SystemExit(f"{folder}: not a prompt of the shapes world: {sample['prompt']!r}")
-        found = attributes(np.asarray(Image.open(folder / sample["file"]).convert("RGB")), spec)
-        fractions.append(sum(found.values()) / len(found))
+        fractions.append(share_right(np.asarray(Image.open(folder / sample["file"]).convert("RGB")), spec))
     return {"fraction": float(np.mean(fractions)), "exact": float(np.mean([f == 1 for f in fractions])), "samples": len(fractions)}
 
 

@@ -4,8 +4,6 @@
 
 #include <ATen/ATen.h>
 
-#include "common/base/file.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "worker/tensor/safetensors.h"
 
