@@ -16,8 +16,8 @@
 
 namespace rsidiff::coordinator {
 
-/// The rows as messages, and what is found about them. One file a topic: check.cc (reading; meta, runs,
-/// rounds, workers, generations, requests), check_tasks.cc, check_samples.cc.
+/// The rows as messages, and what is found about them. One file a topic: check_read.cc (rows as messages),
+/// check.cc (meta, runs, rounds, workers, generations, requests), check_tasks.cc, check_samples.cc.
 class DatabaseCheck {
  public:
   explicit DatabaseCheck(CheckScope scope) : scope_(scope) {}
@@ -27,7 +27,7 @@ class DatabaseCheck {
   using RoundName = std::pair<uint64_t, uint32_t>;
   using SampleSet = std::map<uint32_t, v1::SampleRecord>;
 
-  // --- check.cc
+  // --- check_read.cc
   void Read(const Row& row);
   void ReadRun(const Row& row);
   void ReadRound(const Row& row);
@@ -40,6 +40,8 @@ class DatabaseCheck {
   void ReadEvent(const Row& row);
   template <class Message>
   bool Parse(const Row& row, Message& message);
+
+  // --- check.cc
   void CheckMeta(bool any_rows);
   void CheckRun(const v1::RunRecord& run);
   void CheckPrompts(const v1::RunRecord& run);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs arms of the shapes experiments on a cluster on this machine, and rewrites the tables and curves of docs/experiments.md.
+# Runs arms of the shapes experiments on a cluster on this machine, and rewrites tables, curves and picture grids of docs/experiments.md.
 #
 #   bash tests/experiments/arms.sh [--out DIR] [--results DIR] [--workers N] [--rounds N] [--seeds N] [--set KEY=VALUE]
 #                                  [ARM ...]
@@ -63,6 +63,8 @@ run_arm() {
     sleep 0.1
   done
   .venv-test/bin/python tests/experiments/collect.py build/release/bin/rsidiff "$folder" "$name" "$result"
+  # The page shows the pictures of the baselines and the method, of the seed that ran last.
+  case $name in sft | preference | rsidiff) cp "$folder"/run-*-grid.png "docs/images/experiment-$name.png" ;; esac
   kill "$coordinator"
   wait "$coordinator" || true
   trap - EXIT

@@ -25,6 +25,7 @@
 #include "worker/sampler/pipeline.h"
 #include "worker/train/lora.h"
 #include "worker/train/manifest.h"
+#include "worker/train/trainable_unet.h"
 #include "worker/train/trainer.h"
 
 namespace rsidiff::worker {
@@ -134,29 +135,18 @@ absl::StatusOr<TrainingSet> LoadTrainingSet(const fs::path& manifest, StableDiff
   return set;
 }
 
-absl::StatusOr<TrainableModel> MakeTrainable(const FinetuneArguments& arguments,
-                                             StableDiffusionPipeline& pipeline, LoraWeights& lora) {
-  UNet2DConditionModel& unet = pipeline.unet();
-  TrainableModel model;
-  model.forward = [&unet](const at::Tensor& noisy, const at::Tensor& timesteps, const at::Tensor& context) {
-    return unet.Forward(noisy, timesteps, context);
-  };
-  if (arguments.lora_rank > 0) {
-    LoraOptions options;
-    options.rank = arguments.lora_rank;
-    options.alpha = arguments.lora_alpha;
-    options.targets = absl::StrSplit(arguments.lora_targets, ',');
-    options.seed = arguments.plan.seed;
-    RSIDIFF_ASSIGN_OR_RETURN(lora, InitialLora(unet, options));
-    RSIDIFF_RETURN_IF_ERROR(AttachLora(unet, lora));
-    model.parameters = AttachedLora(unet);
-    for (const auto& [path, pair] : lora) {
-      model.masters.emplace_back(path + ".lora_A.weight", pair.down);
-      model.masters.emplace_back(path + ".lora_B.weight", pair.up);
-    }
-    return model;
-  }
-  model.parameters = unet.parameters().tensors();
+absl::StatusOr<LoraWeights> NewLora(const FinetuneArguments& arguments, UNet2DConditionModel& unet) {
+  LoraOptions options;
+  options.rank = arguments.lora_rank;
+  options.alpha = arguments.lora_alpha;
+  options.targets = absl::StrSplit(arguments.lora_targets, ',');
+  options.seed = arguments.plan.seed;
+  return InitialLora(unet, options);
+}
+
+absl::StatusOr<TrainableModel> MakeTrainable(const LoraWeights& lora, StableDiffusionPipeline& pipeline) {
+  if (!lora.empty()) return TrainableLora(pipeline.unet(), lora);
+  TrainableModel model = TrainableUnet(pipeline.unet());
   if (pipeline.options().dtype == at::kFloat) return model;
   // Half precision: the master weights start at the file's own values.
   ComputeOptions fp32;
@@ -195,17 +185,13 @@ absl::Status CopyAllButUnet(const fs::path& from, const fs::path& to) {
 absl::Status SaveProduct(const FinetuneArguments& arguments, const Trainer& trainer,
                          const LoraWeights& lora) {
   const fs::path out = arguments.out;
-  if (arguments.lora_rank > 0) {
-    const LoraFile file = ExportLora(WithValues(lora, trainer.Product()));
-    return WriteSafetensors(out / kLoraFile, file.tensors, file.metadata);
-  }
+  if (!lora.empty()) return WriteProduct(out / kLoraFile, trainer.Product(), lora);
   RSIDIFF_RETURN_IF_ERROR(CopyAllButUnet(arguments.model, out));
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(out / "unet"));
   RSIDIFF_ASSIGN_OR_RETURN(const std::string config,
                            ReadFile(fs::path(arguments.model) / "unet" / "config.json"));
   RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(out / "unet" / "config.json", config));
-  return WriteSafetensors(out / "unet" / "diffusion_pytorch_model.safetensors", trainer.Product(),
-                          {{"format", "pt"}});
+  return WriteProduct(out / "unet" / "diffusion_pytorch_model.safetensors", trainer.Product(), lora);
 }
 
 /// losses.jsonl: a line a step, without steps that a resumed training repeats.
@@ -271,7 +257,10 @@ absl::Status Finetune(FinetuneArguments arguments) {
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<PlannedBatches> batches,
                            PlannedBatches::Create(std::move(set), arguments.plan));
   LoraWeights lora;
-  RSIDIFF_ASSIGN_OR_RETURN(TrainableModel model, MakeTrainable(arguments, *pipeline, lora));
+  if (arguments.lora_rank > 0) {
+    RSIDIFF_ASSIGN_OR_RETURN(lora, NewLora(arguments, pipeline->unet()));
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(TrainableModel model, MakeTrainable(lora, *pipeline));
   RSIDIFF_ASSIGN_OR_RETURN(
       const std::unique_ptr<Trainer> trainer,
       Trainer::Create(arguments.trainer, std::move(model), pipeline->noise_schedule(), std::move(batches)));

@@ -17,13 +17,12 @@
 #include "common/base/fault_point.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "worker/model/unet_2d_condition_model.h"
-#include "worker/phase/spec_settings.h"
+#include "worker/phase/denoiser.h"
 #include "worker/phase/training_set.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/checkpoint_writer.h"
-#include "worker/train/lora.h"
 #include "worker/train/peer_probe.h"
+#include "worker/train/trainable_unet.h"
 #include "worker/train/trainer.h"
 
 namespace rsidiff::worker {
@@ -56,75 +55,6 @@ BatchPlanOptions PlanOf(const v1::TaskPayload& payload, const NoiseSchedule& sch
   plan.caption_dropout = spec.caption_dropout();
   plan.num_train_timesteps = static_cast<uint32_t>(schedule.num_train_timesteps());
   return plan;
-}
-
-/// The denoiser of one training, apart from the model that draws samples: its parameters move.
-struct Denoiser {
-  std::unique_ptr<UNet2DConditionModel> unet;
-  LoraWeights lora;  // empty: the whole UNet is trained
-  TrainableModel trainable;
-};
-
-absl::StatusOr<std::unique_ptr<UNet2DConditionModel>> LoadUnet(const fs::path& folder,
-                                                               const fs::path& checkpoint,
-                                                               const ComputeOptions& compute) {
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<UNet2DConditionModel> unet,
-                           UNet2DConditionModel::Load(folder, compute));
-  if (checkpoint.empty()) return unet;
-  RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(checkpoint));
-  RSIDIFF_ASSIGN_OR_RETURN(NamedTensors tensors, file->GetAll());
-  RSIDIFF_RETURN_IF_ERROR(unet->parameters().Assign(tensors, Parameters::Coverage::kAll));
-  return unet;
-}
-
-absl::Status AddLora(const v1::TaskPayload& payload, const fs::path& checkpoint, Denoiser& denoiser) {
-  const v1::LoraSpec& spec = payload.spec().train().lora();
-  if (checkpoint.empty()) {
-    LoraOptions options;
-    options.rank = spec.rank();
-    options.alpha = spec.alpha();
-    if (spec.targets_size() > 0) options.targets.assign(spec.targets().begin(), spec.targets().end());
-    options.seed = payload.train().seed();
-    RSIDIFF_ASSIGN_OR_RETURN(denoiser.lora, InitialLora(*denoiser.unet, options));
-  } else {
-    RSIDIFF_ASSIGN_OR_RETURN(denoiser.lora, ReadLora(checkpoint));
-  }
-  RSIDIFF_RETURN_IF_ERROR(AttachLora(*denoiser.unet, denoiser.lora));
-  denoiser.trainable.parameters = AttachedLora(*denoiser.unet);
-  for (const auto& [path, pair] : denoiser.lora) {
-    denoiser.trainable.masters.emplace_back(path + ".lora_A.weight", pair.down);
-    denoiser.trainable.masters.emplace_back(path + ".lora_B.weight", pair.up);
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Denoiser> LoadDenoiser(const v1::TaskPayload& payload, const fs::path& model,
-                                      PhaseContext& context) {
-  const ComputeOptions compute{context.device, DtypeOf(payload.spec().train().precision())};
-  const bool lora = TrainsLora(payload.spec());
-  fs::path checkpoint;
-  if (!payload.checkpoint().empty()) {
-    RSIDIFF_ASSIGN_OR_RETURN(checkpoint, context.store.LocalPath(payload.checkpoint()));
-  }
-  Denoiser denoiser;
-  RSIDIFF_ASSIGN_OR_RETURN(denoiser.unet, LoadUnet(model / "unet", lora ? fs::path() : checkpoint, compute));
-  UNet2DConditionModel* unet = denoiser.unet.get();
-  denoiser.trainable.forward = [unet](const at::Tensor& noisy, const at::Tensor& timesteps,
-                                      const at::Tensor& captions) {
-    return unet->Forward(noisy, timesteps, captions);
-  };
-  if (lora) {
-    RSIDIFF_RETURN_IF_ERROR(AddLora(payload, checkpoint, denoiser));
-    return denoiser;
-  }
-  denoiser.trainable.parameters = unet->parameters().tensors();
-  if (compute.dtype != at::kFloat) {
-    // Half precision computes with copies of fp32 master weights.
-    RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<UNet2DConditionModel> exact,
-                             LoadUnet(model / "unet", checkpoint, {at::kCPU, at::kFloat}));
-    denoiser.trainable.masters = exact->parameters().tensors();
-  }
-  return denoiser;
 }
 
 /// A file in the scratch folder, gone with this object.
@@ -366,13 +296,7 @@ void TrainingTask::ReportCheckpoint(uint64_t step, const absl::Status& status) {
 
 absl::StatusOr<std::string> TrainingTask::StoreProduct() {
   ScratchFile file(context_.scratch);
-  const NamedTensors product = trainer_->Product();
-  if (denoiser_.lora.empty()) {
-    RSIDIFF_RETURN_IF_ERROR(WriteSafetensors(file.path(), product, {{"format", "pt"}}));
-  } else {
-    LoraFile lora = ExportLora(WithValues(denoiser_.lora, product));
-    RSIDIFF_RETURN_IF_ERROR(WriteSafetensors(file.path(), lora.tensors, lora.metadata));
-  }
+  RSIDIFF_RETURN_IF_ERROR(WriteProduct(file.path(), trainer_->Product(), denoiser_.lora));
   // A finished training is worth waiting for, however long the store is away.
   while (true) {
     absl::StatusOr<std::string> digest = context_.store.PutFile(file.path());
