@@ -25,7 +25,7 @@ struct DatabaseOptions {
   std::string cluster_id;       // empty: any
   rocksdb::Env* env = nullptr;  // not owned, outlives the database; null: the machine's own file system
   /// Called by threads of the database with each of its warnings; may be empty.
-  std::function<void(const std::string&)> report;
+  std::function<void(const std::string&)> report = nullptr;
 };
 
 /// The tables on disk: a RocksDB database with a column family a table. Thread-safe.

@@ -17,9 +17,9 @@ struct StubQuestion {
 struct StubAnswer {
   int status = 200;
   std::string body;
-  std::string retry_after;  // header, if not empty
-  int delay_ms = 0;         // before the answer
-  int drip_ms = 0;          // between its bytes, if not 0
+  std::string retry_after = {};  // header, if not empty
+  int delay_ms = 0;              // before the answer
+  int drip_ms = 0;               // between its bytes, if not 0
 };
 
 /// The body of a chat completion whose message is `content`.
