@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr char kUnetWeights[] = "unet/diffusion_pytorch_model.safetensors";
 constexpr char kLoraWeights[] = "pytorch_lora_weights.safetensors";
 
-struct Options {
+struct ExportOptions {
   std::string run;
   std::string round = "best";
   std::string out;
@@ -82,7 +82,7 @@ absl::Status WriteOrigin(const v1::RunStatus& status, const v1::RoundRecord& rou
   return WriteFileAtomically(folder / "rsidiff.json", origin.dump(2) + "\n");
 }
 
-void Tell(const v1::RunStatus& status, const v1::RoundRecord& round, const Options& options, bool lora,
+void Tell(const v1::RunStatus& status, const v1::RoundRecord& round, const ExportOptions& options, bool lora,
           CommandContext& context) {
   if (context.json) {
     context.PrintJson(round);
@@ -102,7 +102,7 @@ void Tell(const v1::RunStatus& status, const v1::RoundRecord& round, const Optio
   }
 }
 
-absl::StatusOr<ExitCode> Export(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Export(const ExportOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus status, context.client().FindRun(options.run));
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord round, FindRound(status, options.round));
   RSIDIFF_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(options.out));
@@ -123,7 +123,7 @@ absl::StatusOr<ExitCode> Export(const Options& options, CommandContext& context)
 }  // namespace
 
 void AddExport(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExportOptions>();
   CLI::App* app = parent.add_subcommand("export", "Write a round's model as a folder that diffusers loads");
   app->add_option("RUN", options->run, "Id or name of the run")->required();
   app->add_option("--round", options->round, "best, or the number of a round; 0 is the base model")

@@ -18,7 +18,7 @@ constexpr int kPromptWidth = 60;  // in the table
 constexpr int kPageWidth = 300;   // in the page
 constexpr double kQuantiles[] = {0, 0.01, 0.05, 0.25, 0.5, 0.75, 1};
 
-constexpr char kStyle[] = R"(
+constexpr char kFilterStyle[] = R"(
 th, td { text-align: left; vertical-align: top; }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } th, td { border-color: #444; } }
 )";
@@ -164,7 +164,7 @@ std::string FilterReportHtml(const FilterOutcome& outcome, const FilterKinds& ki
     absl::StrAppend(&body, "<h2>Kept with the least ", VerdictName(score), "</h2>\n",
                     PromptTable(outcome, NextToThreshold(outcome, score)));
   }
-  return HtmlPage("Prompt filter", kStyle, body);
+  return HtmlPage("Prompt filter", kFilterStyle, body);
 }
 
 }  // namespace rsidiff::coordinator

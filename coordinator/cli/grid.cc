@@ -12,13 +12,13 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct GridOptions {
   std::string run;
   std::string out;
   size_t rows = 8;
 };
 
-absl::StatusOr<ExitCode> Grid(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Grid(const GridOptions& options, CommandContext& context) {
   if (options.out.empty() && !context.json) {
     return absl::InvalidArgumentError(
         "grid needs --out FILE.png, or --json to print which pictures it would show");
@@ -55,7 +55,7 @@ absl::StatusOr<ExitCode> Grid(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddGrid(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GridOptions>();
   CLI::App* app = parent.add_subcommand("grid", "Draw evaluation pictures: a row a prompt, a column a round");
   app->add_option("RUN", options->run, "Id or name of the run")->required();
   app->add_option("--out", options->out, "PNG file to write");

@@ -6,7 +6,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-constexpr char kStyle[] = R"(
+constexpr char kPageStyle[] = R"(
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
 h1, h2 { font-weight: 600; }
 table { border-collapse: collapse; }
@@ -32,8 +32,8 @@ std::string HtmlRow(const std::vector<std::string>& cells, HtmlCell kind, absl::
 std::string HtmlPage(absl::string_view title, absl::string_view style, absl::string_view body) {
   const std::string heading = HtmlEscaped(title);
   return absl::StrCat("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>",
-                      heading, "</title>\n<style>", kStyle, style, "</style>\n</head>\n<body>\n<h1>", heading,
-                      "</h1>\n", body, "</body>\n</html>\n");
+                      heading, "</title>\n<style>", kPageStyle, style, "</style>\n</head>\n<body>\n<h1>",
+                      heading, "</h1>\n", body, "</body>\n</html>\n");
 }
 
 }  // namespace rsidiff::coordinator

@@ -23,7 +23,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct PromptsFilterOptions {
   std::vector<std::string> files;
   std::string run_file;
   std::string out;
@@ -35,7 +35,7 @@ struct Options {
 };
 
 // Takes what the run file says where the command line says nothing.
-absl::Status TakeRunFile(Options& options) {
+absl::Status TakeRunFile(PromptsFilterOptions& options) {
   if (options.run_file.empty()) return absl::OkStatus();
   RSIDIFF_ASSIGN_OR_RETURN(RunFile file, LoadRunFile(options.run_file, {}));
   v1::PromptSpec& prompts = *file.spec.mutable_prompts();
@@ -89,7 +89,7 @@ absl::Status WriteOutcome(const FilterOutcome& outcome, const FilterKinds& kinds
 }
 
 // A judge that the command line names has the defaults of one in a run file.
-absl::Status CompleteJudge(Options& options) {
+absl::Status CompleteJudge(PromptsFilterOptions& options) {
   if (options.judge.endpoint().empty()) return absl::OkStatus();
   if (options.judge.model().empty()) return absl::InvalidArgumentError("--judge needs --judge-model");
   v1::RunSpec spec;
@@ -99,7 +99,7 @@ absl::Status CompleteJudge(Options& options) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ExitCode> Filter(Options options, CommandContext& context) {
+absl::StatusOr<ExitCode> Filter(PromptsFilterOptions options, CommandContext& context) {
   RSIDIFF_RETURN_IF_ERROR(CompleteJudge(options));
   RSIDIFF_RETURN_IF_ERROR(TakeRunFile(options));
   if (options.files.empty()) {
@@ -133,7 +133,7 @@ absl::StatusOr<ExitCode> Filter(Options options, CommandContext& context) {
 }  // namespace
 
 void AddPromptsFilter(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PromptsFilterOptions>();
   CLI::App* app = parent.add_subcommand(
       "filter", "Judge prompts by clarity, specificity and diversity, here and without a coordinator");
   app->add_option("FILE", options->files, "Prompt files (.txt, .tsv, .csv, .json; see docs/run-file.md)");

@@ -12,7 +12,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct PromptsListOptions {
   std::string run;
   bool rejected = false;
 };
@@ -41,7 +41,7 @@ std::string TextAt(const nlohmann::ordered_json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
-absl::StatusOr<ExitCode> List(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> ListPrompts(const PromptsListOptions& options, CommandContext& context) {
   if (!options.rejected) {
     context.Note("error: prompts list needs --rejected");
     return ExitCode::kUsage;
@@ -70,7 +70,7 @@ absl::StatusOr<ExitCode> List(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddPromptsList(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PromptsListOptions>();
   CLI::App* app = parent.add_subcommand("list", "List the training prompts that a run's filter rejected");
   app->add_option("RUN", options->run, "Id or name of the run")->required();
   app->add_flag("--rejected", options->rejected,
@@ -78,7 +78,7 @@ void AddPromptsList(CLI::App& parent, CommandSet& commands) {
   app->footer(
       "\nExamples:\n  rsidiff prompts list shapes --rejected\n"
       "  rsidiff prompts list 3 --rejected --json | jq -r '.[].prompt'");
-  commands.Bind(app, [options](CommandContext& context) { return List(*options, context); });
+  commands.Bind(app, [options](CommandContext& context) { return ListPrompts(*options, context); });
 }
 
 }  // namespace rsidiff::coordinator

@@ -9,13 +9,13 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct ReportOptions {
   std::string run;
   std::string out;
   size_t rows = 16;
 };
 
-absl::StatusOr<ExitCode> Report(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Report(const ReportOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus status, context.client().FindRun(options.run));
   absl::StatusOr<PictureGrid> grid = CollectGrid(context.client(), status, options.rows);
   // A run that has no evaluation yet has a report, only without pictures.
@@ -35,7 +35,7 @@ absl::StatusOr<ExitCode> Report(const Options& options, CommandContext& context)
 }  // namespace
 
 void AddReport(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportOptions>();
   CLI::App* app =
       parent.add_subcommand("report", "Write a run's table, pictures and run file as one HTML file");
   app->add_option("RUN", options->run, "Id or name of the run")->required();

@@ -10,7 +10,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-constexpr char kStyle[] = R"(
+constexpr char kReportStyle[] = R"(
 th, td { text-align: right; font-variant-numeric: tabular-nums; }
 .facts td, .facts th, .left { text-align: left; border: 0; font-weight: normal; }
 .facts th { color: #666; }
@@ -84,7 +84,7 @@ absl::StatusOr<std::string> ReportHtml(const v1::RunStatus& status, const Pictur
     absl::StrAppend(&body, "<h2>Pictures</h2>\n<p>Same prompts and seeds in every round.</p>\n", pictures);
   }
   absl::StrAppend(&body, "<h2>Run file</h2>\n<pre>", HtmlEscaped(RunSpecToYaml(run.spec())), "</pre>\n");
-  return HtmlPage(absl::StrCat("Run ", run.id(), " ", run.spec().name()), kStyle, body);
+  return HtmlPage(absl::StrCat("Run ", run.id(), " ", run.spec().name()), kReportStyle, body);
 }
 
 }  // namespace rsidiff::coordinator

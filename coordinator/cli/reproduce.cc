@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ReproduceOptions {
   std::string sample;
   std::string worker;
   std::string out;
@@ -190,7 +190,7 @@ void Print(const v1::SampleRecord& sample, const Reproduction& made, const Compa
   }
 }
 
-absl::StatusOr<ExitCode> Reproduce(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Reproduce(const ReproduceOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::GetSampleRequest request, ParseSample(options.sample, context));
   RSIDIFF_ASSIGN_OR_RETURN(const std::string worker, FindWorker(options.worker));
   RSIDIFF_ASSIGN_OR_RETURN(const v1::GetSampleResponse origin, context.client().GetSample(request));
@@ -206,7 +206,7 @@ absl::StatusOr<ExitCode> Reproduce(const Options& options, CommandContext& conte
 }  // namespace
 
 void AddReproduce(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReproduceOptions>();
   CLI::App* app =
       parent.add_subcommand("reproduce", "Draw a run's sample again, here on the CPU, and compare the two");
   app->add_option("SAMPLE", options->sample,

@@ -9,7 +9,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct RoundShowOptions {
   std::string run;
   uint32_t round = 0;
 };
@@ -59,7 +59,7 @@ void PrintRound(const v1::RunStatus& status, const v1::RoundRecord& round, Comma
   out << "\n" << table.Render(context.environment.out_terminal);
 }
 
-absl::StatusOr<ExitCode> Show(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> ShowRound(const RoundShowOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus status, context.client().FindRun(options.run));
   for (const v1::RoundRecord& round : status.rounds()) {
     if (round.round() != options.round) continue;
@@ -77,12 +77,12 @@ absl::StatusOr<ExitCode> Show(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddRoundShow(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RoundShowOptions>();
   CLI::App* app = parent.add_subcommand("show", "Show what a round selected, trained and scored");
   app->add_option("RUN", options->run, "Id or name of the run")->required();
   app->add_option("ROUND", options->round, "Number of the round; 0 is the base model")->required();
   app->footer("\nExamples:\n  rsidiff round show shapes 2\n  rsidiff round show shapes 2 --json");
-  commands.Bind(app, [options](CommandContext& context) { return Show(*options, context); });
+  commands.Bind(app, [options](CommandContext& context) { return ShowRound(*options, context); });
 }
 
 }  // namespace rsidiff::coordinator

@@ -8,13 +8,13 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct ForkOptions {
   std::string run;
   uint32_t from_round = 0;
   uint32_t rounds = 0;
 };
 
-absl::StatusOr<ExitCode> Fork(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Fork(const ForkOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus parent, context.client().FindRun(options.run));
   RSIDIFF_ASSIGN_OR_RETURN(const uint64_t id,
                            context.client().ForkRun(parent.run().id(), options.from_round, options.rounds));
@@ -26,7 +26,7 @@ absl::StatusOr<ExitCode> Fork(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddRunFork(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ForkOptions>();
   CLI::App* app =
       parent.add_subcommand("fork", "Start a new run that shares a run's rounds up to one of them");
   app->add_option("RUN", options->run, "Id or name of the run to fork")->required();

@@ -8,7 +8,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-absl::StatusOr<ExitCode> List(CommandContext& context) {
+absl::StatusOr<ExitCode> ListRuns(CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::ListRunsResponse list, context.client().ListRuns());
   if (context.json) {
     context.PrintJson(list);
@@ -39,7 +39,7 @@ absl::StatusOr<ExitCode> List(CommandContext& context) {
 void AddRunList(CLI::App& parent, CommandSet& commands) {
   CLI::App* app = parent.add_subcommand("list", "List the runs");
   app->footer("\nExamples:\n  rsidiff run list\n  rsidiff run list --json");
-  commands.Bind(app, List);
+  commands.Bind(app, ListRuns);
 }
 
 }  // namespace rsidiff::coordinator

@@ -11,7 +11,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct RunShowOptions {
   std::string run;
   bool spec = false;
 };
@@ -47,7 +47,7 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";
 }
 
-absl::StatusOr<ExitCode> Show(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> ShowRun(const RunShowOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunStatus status, context.client().FindRun(options.run));
   if (options.spec) {
     if (context.json) {
@@ -68,12 +68,12 @@ absl::StatusOr<ExitCode> Show(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddRunShow(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunShowOptions>();
   CLI::App* app = parent.add_subcommand("show", "Show a run: its state and the table round x metric");
   app->add_option("RUN", options->run, "Id or name of the run")->required();
   app->add_flag("--spec", options->spec, "Print the run file with every default filled in");
   app->footer("\nExamples:\n  rsidiff run show shapes\n  rsidiff run show 3 --spec > again.yaml");
-  commands.Bind(app, [options](CommandContext& context) { return Show(*options, context); });
+  commands.Bind(app, [options](CommandContext& context) { return ShowRun(*options, context); });
 }
 
 }  // namespace rsidiff::coordinator

@@ -24,7 +24,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct SubmitOptions {
   std::string file;
   bool watch = false;
   bool dry_run = false;
@@ -168,7 +168,7 @@ void PrintDryRun(const v1::RunSpec& spec, const RunPlan& plan, CommandContext& c
   }
 }
 
-absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Submit(const SubmitOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(RunFile file, LoadRunFile(options.file, options.overrides));
   for (const Diagnostic& warning : file.warnings) {
     context.Note(absl::StrCat("warning: ", FormatDiagnostics(file.path, {warning})));
@@ -199,7 +199,7 @@ absl::StatusOr<ExitCode> Submit(const Options& options, CommandContext& context)
 }  // namespace
 
 void AddRunSubmit(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SubmitOptions>();
   CLI::App* app =
       parent.add_subcommand("submit", "Check a run file, store its models and prompts, start the run");
   app->add_option("FILE", options->file, "The run file (YAML; see docs/run-file.md)")->required();

@@ -15,7 +15,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct SamplesOptions {
   std::string run;
   uint32_t round = 0;
   size_t top = 0;
@@ -78,7 +78,7 @@ absl::Status WriteSamples(const std::vector<v1::SampleRecord>& samples, const st
   return folder.Commit();
 }
 
-absl::StatusOr<ExitCode> Samples(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Samples(const SamplesOptions& options, CommandContext& context) {
   if (options.out.empty() && !context.json) {
     return absl::InvalidArgumentError("samples needs --out DIR, or --json to print the records");
   }
@@ -107,7 +107,7 @@ absl::StatusOr<ExitCode> Samples(const Options& options, CommandContext& context
 }  // namespace
 
 void AddSamples(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SamplesOptions>();
   CLI::App* app = parent.add_subcommand("samples", "Fetch a round's pictures with their scores and weights");
   app->add_option("RUN", options->run, "Id or name of the run")->required();
   app->add_option("--round", options->round, "Number of the round")->required();

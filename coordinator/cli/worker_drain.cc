@@ -10,7 +10,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
-struct Options {
+struct DrainOptions {
   std::string name;
   std::string deadline;
 };
@@ -33,7 +33,7 @@ absl::StatusOr<absl::Duration> ParseDeadline(const std::string& text) {
   return absl::Ceil(deadline, absl::Seconds(1));
 }
 
-absl::StatusOr<ExitCode> Drain(const Options& options, CommandContext& context) {
+absl::StatusOr<ExitCode> Drain(const DrainOptions& options, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const absl::Duration deadline, ParseDeadline(options.deadline));
   RSIDIFF_ASSIGN_OR_RETURN(const v1::WorkerRecord worker,
                            context.client().DrainWorker(options.name, deadline));
@@ -48,7 +48,7 @@ absl::StatusOr<ExitCode> Drain(const Options& options, CommandContext& context) 
 }  // namespace
 
 void AddWorkerDrain(CLI::App& parent, CommandSet& commands) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DrainOptions>();
   CLI::App* app = parent.add_subcommand("drain", "Let a worker finish what it holds, take no more and exit");
   app->add_option("NAME", options->name, "Name of the worker")->required();
   app->add_option("--deadline", options->deadline,

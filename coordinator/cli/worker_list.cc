@@ -38,7 +38,7 @@ std::string OfferText(const v1::Capabilities& has) {
   return text;
 }
 
-absl::StatusOr<ExitCode> List(CommandContext& context) {
+absl::StatusOr<ExitCode> ListWorkers(CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const v1::ListWorkersResponse list, context.client().ListWorkers());
   if (context.json) {
     context.PrintJson(list);
@@ -75,7 +75,7 @@ absl::StatusOr<ExitCode> List(CommandContext& context) {
 void AddWorkerList(CLI::App& parent, CommandSet& commands) {
   CLI::App* app = parent.add_subcommand("list", "List the workers and what they work on");
   app->footer("\nExamples:\n  rsidiff worker list");
-  commands.Bind(app, List);
+  commands.Bind(app, ListWorkers);
 }
 
 }  // namespace rsidiff::coordinator

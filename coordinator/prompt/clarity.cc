@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "coordinator/prompt/contradiction.h"
 #include "coordinator/prompt/letter_model.h"
+#include "coordinator/prompt/words.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -27,8 +28,6 @@ constexpr double kImplausibleBits = 7.5;
 constexpr double kPrior = 0.5;
 // The shortest prompt that has an order.
 constexpr size_t kOrderWords = 3;
-// What the text encoder reads: 77 tokens, two of them its own, and a word is a token at least.
-constexpr double kMostWords = 75;
 constexpr absl::string_view kSigns = "#%^*$@~\\<>={}";
 
 // How often a prompt's own words occur in itself, to be taken off the pool's counts.

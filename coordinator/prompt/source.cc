@@ -13,13 +13,12 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "coordinator/prompt/words.h"
 
 namespace rsidiff::coordinator {
 namespace {
 
-// CLIP reads 75 tokens between its two special ones, a word is a token at least, and no vocabulary has
-// tokens of 13 characters on average.
-constexpr size_t kMostWords = 75;
+// No vocabulary has tokens of 13 characters on average.
 constexpr size_t kMostCharacters = 1000;
 
 constexpr const char* kPromptKeys[] = {"prompt", "caption", "text"};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,10 @@ struct Word {
   std::string text;
   bool after_break = false;  // punctuation stands before it, so it does not follow on the word before
 };
+
+/// The most words that a CLIP text encoder reads: 77 tokens, two of them its own, and a word is a token at
+/// least.
+constexpr size_t kMostWords = 75;
 
 /// Splits a prompt at white space and punctuation. Any bytes are taken.
 std::vector<Word> SplitWords(absl::string_view prompt);

@@ -19,10 +19,6 @@ constexpr size_t kPieceBytes = 1 << 20;
 constexpr int kMaxStatDigests = 10'000;
 constexpr char kProbeFile[] = "probe";
 
-absl::Status Overloaded() {
-  return absl::ResourceExhaustedError("the coordinator is overloaded");
-}
-
 // Receives one artifact. Reading a message and handling it in the pool take turns, so nothing here runs
 // twice at once, and Finish is the last thing done.
 class PutStream final : public grpc::ServerReadReactor<v1::PutArtifactRequest> {

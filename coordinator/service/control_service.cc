@@ -8,10 +8,6 @@
 namespace rsidiff::coordinator {
 namespace {
 
-absl::Status Overloaded() {
-  return absl::ResourceExhaustedError("the coordinator is overloaded");
-}
-
 // Streams a round's samples: one page is read by the pool, written, and then the next one is read.
 class SampleStream final : public grpc::ServerWriteReactor<v1::ListSamplesResponse> {
  public:

@@ -4,6 +4,10 @@
 
 namespace rsidiff::coordinator {
 
+absl::Status Overloaded() {
+  return absl::ResourceExhaustedError("the coordinator is overloaded");
+}
+
 IoPool::IoPool(int threads, size_t max_queue) : max_queue_(max_queue) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
 }

@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 
 namespace rsidiff::coordinator {
+
+/// What a call answers whose work the pool does not take.
+absl::Status Overloaded();
 
 /// Threads for file and database work, which may not block the RPC library's own. Thread-safe.
 class IoPool {

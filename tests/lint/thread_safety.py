@@ -3,13 +3,13 @@
     thread_safety.py SOURCE_DIR BUILD_DIR       BUILD_DIR holds compile_commands.json
 """
 import concurrent.futures
-import json
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
+
+from compile_commands import compile_commands
 
 source, build = map(pathlib.Path, sys.argv[1:3])
 LOCKS = re.compile(r"ABSL_GUARDED_BY|absl::Mutex|absl::MutexLock")
@@ -21,20 +21,15 @@ def locks(file):
 
 
 def check(entry):
-    words = shlex.split(entry["command"])
+    words = entry["arguments"]
     words = words[next(i for i, w in enumerate(words) if re.search(r"(\+\+|/c\+\+)$", w)) + 1:]
-    words = [w for w in words if not w.startswith("-o")]
+    words = [w for w in words if not w.startswith("-o") and w != "-c"]
     command = ["clang++", "-fsyntax-only", "-Wno-everything", "-Wthread-safety", "-Werror=thread-safety", *words]
-    if str(source) + "/CMakeFiles" in entry["file"]:
-        return ""
-    output = command.index("-c") if "-c" in command else None
-    if output is not None:
-        del command[output]
     run = subprocess.run(command, cwd=entry["directory"], capture_output=True, text=True)
     return run.stderr if run.returncode else ""
 
 
-entries = [e for e in json.loads((build / "compile_commands.json").read_text())
+entries = [e for e in compile_commands(build)
            if e["file"].startswith(tuple(f"{source}/{top}/" for top in ("common", "coordinator", "worker"))) and locks(pathlib.Path(e["file"]))]
 with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     errors = [e for e in pool.map(check, entries) if e]

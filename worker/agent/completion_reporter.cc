@@ -9,11 +9,6 @@
 #include "common/telemetry/log.h"
 
 namespace rsidiff::worker {
-namespace {
-
-constexpr absl::Duration kCallTimeout = absl::Seconds(10);
-
-}  // namespace
 
 const char* OutcomeName(Outcome outcome) {
   switch (outcome) {

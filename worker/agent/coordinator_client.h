@@ -20,6 +20,9 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& coordinator);
 /// True for the errors after which the same call, with the same request_id, is sent again.
 bool IsTransient(const absl::Status& status);
 
+/// The usual time for a call that does not wait for something to happen.
+constexpr absl::Duration kCallTimeout = absl::Seconds(10);
+
 /// The calls of WorkerService, blocking, each with a deadline. proto/rsidiff/v1/coordinator.proto gives
 /// their meaning and errors; gRPC codes become absl codes. Thread-safe.
 class CoordinatorClient {

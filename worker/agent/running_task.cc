@@ -10,7 +10,6 @@ namespace {
 
 // Short, so that a lost lease or a forced stop is seen soon.
 constexpr absl::Duration kJoinWait = absl::Seconds(2);
-constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 constexpr absl::Duration kCommitPatience = absl::Seconds(5);
 
 }  // namespace

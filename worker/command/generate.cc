@@ -127,7 +127,7 @@ GenerateRequest Slice(const GenerateRequest& job, size_t first, size_t count) {
   return slice;
 }
 
-PngText Parameters(const GenerateArguments& arguments, const std::string& prompt, uint64_t seed) {
+PngText ParametersOf(const GenerateArguments& arguments, const std::string& prompt, uint64_t seed) {
   PngText text = {{"prompt", prompt},
                   {"negative_prompt", arguments.negative},
                   {"seed", absl::StrCat(seed)},
@@ -145,7 +145,7 @@ absl::StatusOr<SampleLine> WriteSample(const GenerateArguments& arguments, const
                                        size_t index, const Image& image) {
   const std::string name = absl::StrFormat("%05d.png", index);
   RSIDIFF_ASSIGN_OR_RETURN(const std::string png,
-                           EncodePng(image, Parameters(arguments, job.prompts[index], job.seeds[index])));
+                           EncodePng(image, ParametersOf(arguments, job.prompts[index], job.seeds[index])));
   RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(fs::path(arguments.out) / name, png));
   SampleLine line;
   line.json = {{"index", index},

@@ -11,20 +11,12 @@ namespace rsidiff::worker {
 namespace {
 
 constexpr size_t kHeadLayers = 5;
-constexpr int64_t kMaxSize = int64_t{1} << 24;
-
-int64_t Size(JsonConfig& json, const std::string& key, int64_t fallback) {
-  const int64_t value = json.Int(key, fallback);
-  if (value >= 1 && value <= kMaxSize) return value;
-  json.AddProblem(absl::StrCat(key, " should be between 1 and ", kMaxSize, ", not ", value));
-  return 1;
-}
 
 absl::StatusOr<ClipVisionConfig> ReadVision(JsonConfig& json, const ClipVisionConfig& defaults) {
   ClipVisionConfig config;
   config.encoder = ReadClipEncoderConfig(json, defaults.encoder);
-  config.image_size = Size(json, "image_size", defaults.image_size);
-  config.patch_size = Size(json, "patch_size", defaults.patch_size);
+  config.image_size = json.Size("image_size", defaults.image_size);
+  config.patch_size = json.Size("patch_size", defaults.patch_size);
   if (config.patch_size > config.image_size) {
     json.AddProblem(
         absl::StrCat("patch_size is above image_size: ", config.patch_size, ", ", config.image_size));
@@ -36,15 +28,15 @@ absl::StatusOr<ClipVisionConfig> ReadVision(JsonConfig& json, const ClipVisionCo
 absl::StatusOr<BlipTextConfig> ReadText(JsonConfig& json, const BlipTextConfig& defaults) {
   BlipTextConfig config;
   config.encoder = ReadClipEncoderConfig(json, defaults.encoder);
-  config.vocab_size = Size(json, "vocab_size", defaults.vocab_size);
-  config.max_position_embeddings = Size(json, "max_position_embeddings", defaults.max_position_embeddings);
+  config.vocab_size = json.Size("vocab_size", defaults.vocab_size);
+  config.max_position_embeddings = json.Size("max_position_embeddings", defaults.max_position_embeddings);
   RSIDIFF_RETURN_IF_ERROR(json.CheckAllRead());
   return config;
 }
 
 void CheckHead(const BlipRewardConfig& config, JsonConfig& json) {
   const std::vector<int64_t>& sizes = config.head_sizes;
-  const auto possible = [](int64_t size) { return size >= 1 && size <= kMaxSize; };
+  const auto possible = [](int64_t size) { return size >= 1 && size <= JsonConfig::kMaxSize; };
   if (sizes.size() != kHeadLayers || sizes.back() != 1 ||
       !std::all_of(sizes.begin(), sizes.end(), possible)) {
     json.AddProblem(absl::StrCat("head_sizes should be ", kHeadLayers, " positive sizes, the last one 1"));

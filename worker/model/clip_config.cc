@@ -10,9 +10,8 @@
 namespace rsidiff::worker {
 namespace {
 
-// More than any CLIP has; keeps hostile numbers from being allocated for.
+// More than any CLIP has.
 constexpr int64_t kMaxLayers = 1024;
-constexpr int64_t kMaxSize = int64_t{1} << 24;
 
 // What transformers writes into every configuration and a forward pass does not look at. Older versions wrote
 // the settings of text generation too.
@@ -79,17 +78,10 @@ void IgnoreBookkeeping(JsonConfig& json) {
   json.RequireValue("pruned_heads", {"{}", "null"});
 }
 
-int64_t Size(JsonConfig& json, const std::string& key, int64_t fallback, int64_t limit = kMaxSize) {
-  const int64_t value = json.Int(key, fallback);
-  if (value >= 1 && value <= limit) return value;
-  json.AddProblem(absl::StrCat(key, " should be between 1 and ", limit, ", not ", value));
-  return 1;
-}
-
 // transformers takes a number or a pair; this tower is square.
 int64_t SquareSize(JsonConfig& json, const std::string& key, int64_t fallback) {
   const std::vector<int64_t> sides = json.IntOrInts(key, 2, fallback);
-  if (sides[0] != sides[1] || sides[0] < 1 || sides[0] > kMaxSize) {
+  if (sides[0] != sides[1] || sides[0] < 1 || sides[0] > JsonConfig::kMaxSize) {
     json.AddProblem(absl::StrCat(key, " should be one positive size, not ", sides[0], " x ", sides[1]));
     return 1;
   }
@@ -103,8 +95,8 @@ constexpr ClipEncoderConfig kVisionDefaults{768, 3072, 12, 12, 1e-5, ClipActivat
 absl::StatusOr<ClipTextConfig> ReadTextConfig(JsonConfig& json) {
   ClipTextConfig config;
   config.encoder = ReadClipEncoderConfig(json, kTextDefaults);
-  config.vocab_size = Size(json, "vocab_size", 49408);
-  config.max_position_embeddings = Size(json, "max_position_embeddings", 77);
+  config.vocab_size = json.Size("vocab_size", 49408);
+  config.max_position_embeddings = json.Size("max_position_embeddings", 77);
   config.eos_token_id = json.Int("eos_token_id", 49407);
   json.RequireValue("model_type", {"\"clip_text_model\""});
   IgnoreBookkeeping(json);
@@ -142,10 +134,10 @@ JsonConfig TowerObject(JsonConfig& json, const std::string& tower) {
 
 ClipEncoderConfig ReadClipEncoderConfig(JsonConfig& json, const ClipEncoderConfig& defaults) {
   ClipEncoderConfig config;
-  config.hidden_size = Size(json, "hidden_size", defaults.hidden_size);
-  config.intermediate_size = Size(json, "intermediate_size", defaults.intermediate_size);
-  config.num_hidden_layers = Size(json, "num_hidden_layers", defaults.num_hidden_layers, kMaxLayers);
-  config.num_attention_heads = Size(json, "num_attention_heads", defaults.num_attention_heads);
+  config.hidden_size = json.Size("hidden_size", defaults.hidden_size);
+  config.intermediate_size = json.Size("intermediate_size", defaults.intermediate_size);
+  config.num_hidden_layers = json.Size("num_hidden_layers", defaults.num_hidden_layers, kMaxLayers);
+  config.num_attention_heads = json.Size("num_attention_heads", defaults.num_attention_heads);
   config.layer_norm_eps = json.Number("layer_norm_eps", defaults.layer_norm_eps);
   if (config.hidden_size % config.num_attention_heads != 0) {
     json.AddProblem(absl::StrCat("hidden_size is no multiple of num_attention_heads: ", config.hidden_size,
@@ -171,7 +163,7 @@ absl::StatusOr<ClipConfig> LoadClipConfig(const std::filesystem::path& folder) {
   RSIDIFF_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Load(folder / "config.json"));
   ClipConfig config;
   json.RequireValue("model_type", {"\"clip\""});
-  config.projection_dim = Size(json, "projection_dim", 512);
+  config.projection_dim = json.Size("projection_dim", 512);
   JsonConfig text = TowerObject(json, "text");
   JsonConfig vision = TowerObject(json, "vision");
   config.scorer = json.String("_scorer", "");

@@ -175,6 +175,13 @@ std::vector<bool> JsonConfig::BoolOrBools(const std::string& key, size_t count, 
   return std::vector<bool>(count, fallback);
 }
 
+int64_t JsonConfig::Size(const std::string& key, int64_t fallback, int64_t limit) {
+  const int64_t value = Int(key, fallback);
+  if (value >= 1 && value <= limit) return value;
+  AddProblem(absl::StrCat(key, " should be between 1 and ", limit, ", not ", value));
+  return 1;
+}
+
 int64_t JsonConfig::SquareSize(const std::string& key) {
   const json& value = Read(key);
   if (value.is_null()) return 0;

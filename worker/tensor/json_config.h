@@ -30,6 +30,9 @@ namespace rsidiff::worker {
 /// An explicit null counts as absent, as it does in diffusers. Not thread-safe.
 class JsonConfig {
  public:
+  /// More than any model has; keeps hostile numbers from being allocated for.
+  static constexpr int64_t kMaxSize = int64_t{1} << 24;
+
   /// NOT_FOUND, or INVALID_ARGUMENT when the file is no JSON object.
   static absl::StatusOr<JsonConfig> Load(const std::filesystem::path& file);
   /// `name` stands before error messages.
@@ -59,6 +62,8 @@ class JsonConfig {
   std::vector<int64_t> IntOrInts(const std::string& key, size_t count, int64_t fallback);
   std::vector<bool> BoolOrBools(const std::string& key, size_t count, bool fallback);
 
+  /// A size of a model, 1 to `limit`. Another one is a problem, and gives 1.
+  int64_t Size(const std::string& key, int64_t fallback, int64_t limit = kMaxSize);
   /// A size that is one number or a pair of equal ones; 0 when absent.
   int64_t SquareSize(const std::string& key);
 

@@ -10,42 +10,42 @@ namespace {
 
 using testing::HasSubstr;
 
-absl::StatusOr<RunFile> Parse(const std::string& filter) {
+absl::StatusOr<RunFile> ParseFilter(const std::string& filter) {
   return ParseRunFile(absl::StrCat("name: a\nrounds: 1\nmodel: {path: m}\nprompts:\n  train: [t.txt]\n",
                                    "  evaluation: [e.txt]\n", filter,
                                    "scorers:\n  - {name: clip, type: clipscore, path: c}\n"),
                       "run.yaml");
 }
 
-std::string ErrorOf(const std::string& filter) {
-  const absl::StatusOr<RunFile> file = Parse(filter);
+std::string FilterErrorOf(const std::string& filter) {
+  const absl::StatusOr<RunFile> file = ParseFilter(filter);
   return file.ok() ? "no error" : std::string(file.status().message());
 }
 
 TEST(PromptFilterSpec, IsOffUnlessTheSectionIsThere) {
-  const absl::StatusOr<RunFile> without = Parse("");
+  const absl::StatusOr<RunFile> without = ParseFilter("");
   ASSERT_TRUE(without.ok()) << without.status();
   EXPECT_FALSE(without->spec.prompts().has_filter());
-  const absl::StatusOr<RunFile> with = Parse("  filter: {}\n");
+  const absl::StatusOr<RunFile> with = ParseFilter("  filter: {}\n");
   ASSERT_TRUE(with.ok()) << with.status();
   EXPECT_TRUE(with->spec.prompts().filter().enabled());
   EXPECT_EQ(with->spec.prompts().filter().clarity(), 0.7);
   EXPECT_THAT(RunSpecToYaml(with->spec), HasSubstr("enabled: true"));
-  const absl::StatusOr<RunFile> off = Parse("  filter: {enabled: false}\n");
+  const absl::StatusOr<RunFile> off = ParseFilter("  filter: {enabled: false}\n");
   ASSERT_TRUE(off.ok()) << off.status();
   EXPECT_FALSE(off->spec.prompts().filter().enabled());
 }
 
 TEST(PromptFilterSpec, ErrorsNameTheirPlace) {
-  EXPECT_EQ(ErrorOf("  filter: {clarity: 1.5}\n"),
+  EXPECT_EQ(FilterErrorOf("  filter: {clarity: 1.5}\n"),
             "run.yaml:7:21: prompts.filter.clarity has to be at least 0 and at most 1, not 1.5");
-  EXPECT_EQ(ErrorOf("  filter: {diversity: 1}\n"),
+  EXPECT_EQ(FilterErrorOf("  filter: {diversity: 1}\n"),
             "run.yaml:7:23: prompts.filter.diversity has to be at least 0 and below 1, not 1");
-  EXPECT_EQ(ErrorOf("  filter: {specificity: -1}\n"),
+  EXPECT_EQ(FilterErrorOf("  filter: {specificity: -1}\n"),
             "run.yaml:7:25: prompts.filter.specificity has to be at least 0 and at most 1000, not -1");
-  EXPECT_THAT(ErrorOf("  filter: {enabled: yes}\n"),
+  EXPECT_THAT(FilterErrorOf("  filter: {enabled: yes}\n"),
               HasSubstr("run.yaml:7:21: prompts.filter.enabled has to be true or false"));
-  EXPECT_THAT(ErrorOf("  filter: {clearness: 1}\n"), HasSubstr("run.yaml:7:12: unknown key"));
+  EXPECT_THAT(FilterErrorOf("  filter: {clearness: 1}\n"), HasSubstr("run.yaml:7:12: unknown key"));
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace rsidiff {
 namespace {
 
-std::string ErrorOf(const std::string& text) {
+std::string SyntaxErrorOf(const std::string& text) {
   const YamlDocument document = ParseYaml(text);
   EXPECT_EQ(document.root == nullptr, !document.errors.empty());
   return document.errors.empty() ? "" : FormatDiagnostics("f", document.errors);
@@ -37,28 +37,29 @@ TEST(YamlTree, SharesAliases) {
 }
 
 TEST(YamlTree, RefusesWhatIsNoSingleTextDocument) {
-  EXPECT_EQ(ErrorOf(""), "f: the file is empty");
-  EXPECT_EQ(ErrorOf("a: 1\n---\nb: 2\n"), "f:2:1: a second document; a run file holds one");
-  EXPECT_EQ(ErrorOf("a: \xC0\x80\n"), "f:1:4: not valid UTF-8");
-  EXPECT_EQ(ErrorOf(std::string("a:\0", 3)), "f:1:3: a zero byte; this is not a text file");
-  EXPECT_EQ(ErrorOf("a: &x [*x]\n"), "f:1:8: an alias inside the value that it stands for");
-  EXPECT_EQ(ErrorOf("{[1]: 2}\n"), "f:1:2: a key has to be a name");
-  EXPECT_EQ(ErrorOf("a: *b\n"), "f:1:4: YAML syntax: the referenced anchor is not defined");
+  EXPECT_EQ(SyntaxErrorOf(""), "f: the file is empty");
+  EXPECT_EQ(SyntaxErrorOf("a: 1\n---\nb: 2\n"), "f:2:1: a second document; a run file holds one");
+  EXPECT_EQ(SyntaxErrorOf("a: \xC0\x80\n"), "f:1:4: not valid UTF-8");
+  EXPECT_EQ(SyntaxErrorOf(std::string("a:\0", 3)), "f:1:3: a zero byte; this is not a text file");
+  EXPECT_EQ(SyntaxErrorOf("a: &x [*x]\n"), "f:1:8: an alias inside the value that it stands for");
+  EXPECT_EQ(SyntaxErrorOf("{[1]: 2}\n"), "f:1:2: a key has to be a name");
+  EXPECT_EQ(SyntaxErrorOf("a: *b\n"), "f:1:4: YAML syntax: the referenced anchor is not defined");
 }
 
 TEST(YamlTree, BoundsDepthSizeAndCount) {
-  EXPECT_THAT(ErrorOf(std::string(1000, '[')), testing::HasSubstr("nested deeper than 64 levels"));
-  EXPECT_THAT(ErrorOf(std::string(200'000, '[')), testing::HasSubstr("nested deeper"));
-  EXPECT_THAT(ErrorOf(std::string(kMaxYamlBytes + 1, 'a')), testing::HasSubstr("larger than 1048576 bytes"));
+  EXPECT_THAT(SyntaxErrorOf(std::string(1000, '[')), testing::HasSubstr("nested deeper than 64 levels"));
+  EXPECT_THAT(SyntaxErrorOf(std::string(200'000, '[')), testing::HasSubstr("nested deeper"));
+  EXPECT_THAT(SyntaxErrorOf(std::string(kMaxYamlBytes + 1, 'a')),
+              testing::HasSubstr("larger than 1048576 bytes"));
   std::string many = "[";
   for (size_t i = 0; i <= kMaxYamlNodes; ++i) many += "1,";
-  EXPECT_THAT(ErrorOf(many + "1]"), testing::HasSubstr("more than 100000 values"));
+  EXPECT_THAT(SyntaxErrorOf(many + "1]"), testing::HasSubstr("more than 100000 values"));
 }
 
 TEST(YamlTree, ManyAliasesOfAliasesStayCheap) {
   std::string text = "a0: &a0 [x, x]\n";
   for (int i = 1; i < 60; ++i) absl::StrAppend(&text, "a", i, ": &a", i, " [*a", i - 1, ", *a", i - 1, "]\n");
-  EXPECT_EQ(ErrorOf(text), "");
+  EXPECT_EQ(SyntaxErrorOf(text), "");
   EXPECT_FALSE(ParseRunFile(text, "f").ok());
 }
 

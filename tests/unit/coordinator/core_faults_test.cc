@@ -17,11 +17,7 @@ class CoreFaultsTest : public ::testing::Test {
  protected:
   void Submit(uint32_t rounds = 1) { harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", rounds)); }
 
-  v1::RunStatus Run() {
-    v1::GetRunRequest request;
-    request.set_run_id(1);
-    return harness_.Ok<v1::RunStatus>(request);
-  }
+  v1::RunStatus Run() { return harness_.GetRun(1); }
 
   v1::WorkerRecord FindWorker(const std::string& name) {
     auto list = harness_.Ok<v1::ListWorkersResponse>(v1::ListWorkersRequest());

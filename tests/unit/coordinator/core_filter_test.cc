@@ -24,12 +24,6 @@ v1::SubmitRunRequest FilteredRun(uint32_t rounds) {
   return request;
 }
 
-v1::RunStatus GetRun(CoreHarness& harness, uint64_t run_id) {
-  v1::GetRunRequest request;
-  request.set_run_id(run_id);
-  return harness.Ok<v1::RunStatus>(request);
-}
-
 std::set<uint32_t> PromptsDrawn(const CoreHarness& harness, uint64_t run_id) {
   std::set<uint32_t> prompts;
   const std::string prefix = SamplePrefix(run_id, 1, v1::PURPOSE_TRAINING);
@@ -46,10 +40,10 @@ TEST(CoreFilterTest, RejectedPromptsAreKeptWithTheReasonAndNeverDrawn) {
   CoreHarness harness;
   const uint64_t incarnation = harness.Register("w");
   const uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(FilteredRun(2)).run_id();
-  EXPECT_EQ(GetRun(harness, run_id).rounds(1).phase(), v1::ROUND_PHASE_FILTER);
+  EXPECT_EQ(harness.GetRun(run_id).rounds(1).phase(), v1::ROUND_PHASE_FILTER);
   harness.Work("w", incarnation);
 
-  const v1::RunStatus status = GetRun(harness, run_id);
+  const v1::RunStatus status = harness.GetRun(run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_SUCCEEDED) << status.run().reason();
   const v1::EmbeddingFilterSummary& found = status.run().embedding_filter();
   EXPECT_EQ(found.judged(), 4);
@@ -76,7 +70,7 @@ TEST(CoreFilterTest, ARestartAtAnyTaskChangesNothing) {
       EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
     }
     harness.Work("w", incarnation);
-    return GetRun(harness, run_id).rounds(1).checkpoint();
+    return harness.GetRun(run_id).rounds(1).checkpoint();
   };
   const std::string undisturbed = checkpoint(99);
   ASSERT_FALSE(undisturbed.empty());
@@ -87,7 +81,7 @@ TEST(CoreFilterTest, EveryPromptRejectedFailsTheRunWithTheReason) {
   CoreHarness harness;
   const uint64_t incarnation = harness.Register("w");
   const uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(FilteredRun(1)).run_id();
-  while (GetRun(harness, run_id).run().state() == v1::RUN_STATE_ACTIVE) {
+  while (harness.GetRun(run_id).run().state() == v1::RUN_STATE_ACTIVE) {
     std::vector<v1::Grant> grants = harness.Lease("w", incarnation);
     ASSERT_FALSE(grants.empty());
     v1::CompleteRequest done = harness.Completion("w", incarnation, grants[0]);
@@ -102,8 +96,8 @@ TEST(CoreFilterTest, EveryPromptRejectedFailsTheRunWithTheReason) {
     }
     harness.Ok<v1::CompleteResponse>(done);
   }
-  EXPECT_EQ(GetRun(harness, run_id).run().state(), v1::RUN_STATE_FAILED);
-  EXPECT_THAT(GetRun(harness, run_id).run().reason(), HasSubstr("rejects all 4 training prompts"));
+  EXPECT_EQ(harness.GetRun(run_id).run().state(), v1::RUN_STATE_FAILED);
+  EXPECT_THAT(harness.GetRun(run_id).run().reason(), HasSubstr("rejects all 4 training prompts"));
   EXPECT_TRUE(harness.MemoryEqualsDisk());
   EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
 }
@@ -123,14 +117,14 @@ TEST(CoreFilterTest, AForkKeepsTheFilterAndOneOfTheBaseModelFiltersAnew) {
     return harness.Ok<v1::SubmitRunResponse>(ForkRun{request, {}}).run_id();
   };
   const uint64_t base = fork(0);
-  EXPECT_EQ(GetRun(harness, base).rounds(1).phase(), v1::ROUND_PHASE_FILTER);
-  EXPECT_FALSE(GetRun(harness, base).run().has_embedding_filter());
+  EXPECT_EQ(harness.GetRun(base).rounds(1).phase(), v1::ROUND_PHASE_FILTER);
+  EXPECT_FALSE(harness.GetRun(base).run().has_embedding_filter());
   const uint64_t later = fork(1);
-  EXPECT_EQ(GetRun(harness, later).rounds(2).phase(), v1::ROUND_PHASE_SAMPLE);
+  EXPECT_EQ(harness.GetRun(later).rounds(2).phase(), v1::ROUND_PHASE_SAMPLE);
   harness.Restart();
   harness.Work("w", incarnation);
-  EXPECT_EQ(GetRun(harness, base).rounds(1).checkpoint(), GetRun(harness, parent).rounds(1).checkpoint());
-  EXPECT_EQ(GetRun(harness, later).run().embedding_filter().diversity(), 1);
+  EXPECT_EQ(harness.GetRun(base).rounds(1).checkpoint(), harness.GetRun(parent).rounds(1).checkpoint());
+  EXPECT_EQ(harness.GetRun(later).run().embedding_filter().diversity(), 1);
   EXPECT_TRUE(harness.MemoryEqualsDisk());
   EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
 }

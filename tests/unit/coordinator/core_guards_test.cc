@@ -19,11 +19,7 @@ class CoreGuardsTest : public ::testing::Test {
  protected:
   void SetUp() override { incarnation_ = harness_.Register("w"); }
 
-  v1::RunStatus Run(uint64_t id) {
-    v1::GetRunRequest request;
-    request.set_run_id(id);
-    return harness_.Ok<v1::RunStatus>(request);
-  }
+  v1::RunStatus Run(uint64_t id) { return harness_.GetRun(id); }
 
   // Works everything off. The checkpoints that each round's own samples were drawn with and its training
   // began at.

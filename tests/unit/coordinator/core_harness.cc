@@ -116,6 +116,12 @@ absl::Status CoreHarness::Error(Request request) {
   return answer->status();
 }
 
+v1::RunStatus CoreHarness::GetRun(uint64_t run_id) {
+  v1::GetRunRequest request;
+  request.set_run_id(run_id);
+  return Ok<v1::RunStatus>(std::move(request));
+}
+
 void CoreHarness::Pass(absl::Duration duration) {
   absl::Time end = now_ + duration;
   while (core_->NextTimer() <= end) {

@@ -37,6 +37,8 @@ class CoreHarness {
     return Unwrap<T>(answer);
   }
 
+  v1::RunStatus GetRun(uint64_t run_id);
+
   /// The error of a call that has to fail.
   absl::Status Error(Request request);
 

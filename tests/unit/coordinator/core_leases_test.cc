@@ -28,11 +28,7 @@ class CoreLeasesTest : public ::testing::Test {
     return request;
   }
 
-  v1::RunStatus Run(uint64_t id = 1) {
-    v1::GetRunRequest request;
-    request.set_run_id(id);
-    return harness_.Ok<v1::RunStatus>(request);
-  }
+  v1::RunStatus Run(uint64_t id = 1) { return harness_.GetRun(id); }
 
   v1::WorkerRecord FindWorker(const std::string& name) {
     auto list = harness_.Ok<v1::ListWorkersResponse>(v1::ListWorkersRequest());

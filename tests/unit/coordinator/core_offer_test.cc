@@ -31,11 +31,7 @@ class CoreOfferTest : public ::testing::Test {
     return harness_.Ok<v1::RegisterResponse>(Registration(name, kinds, labels)).incarnation();
   }
 
-  v1::RunStatus Run() {
-    v1::GetRunRequest request;
-    request.set_run_id(1);
-    return harness_.Ok<v1::RunStatus>(request);
-  }
+  v1::RunStatus Run() { return harness_.GetRun(1); }
 
   CoreHarness harness_;
 };

@@ -24,9 +24,7 @@ v1::SubmitRunRequest ThreeBlocks(v1::WeightMethod method) {
 }
 
 v1::RoundRecord RoundOne(CoreHarness& harness, uint64_t run_id) {
-  v1::GetRunRequest request;
-  request.set_run_id(run_id);
-  return harness.Ok<v1::RunStatus>(request).rounds(1);
+  return harness.GetRun(run_id).rounds(1);
 }
 
 // Works until round 1 has its reference; the payloads of MOMENTS and FIT_REFERENCE.

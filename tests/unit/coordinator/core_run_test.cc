@@ -12,12 +12,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-v1::RunStatus GetRun(CoreHarness& harness, uint64_t run_id) {
-  v1::GetRunRequest request;
-  request.set_run_id(run_id);
-  return harness.Ok<v1::RunStatus>(request);
-}
-
 TEST(CoreRunTest, OneWorkerTakesARunToItsEnd) {
   CoreHarness harness;
   uint64_t incarnation = harness.Register("w");
@@ -26,7 +20,7 @@ TEST(CoreRunTest, OneWorkerTakesARunToItsEnd) {
   // A round: 3 chunks twice, weight, train, evaluation of 1 chunk twice, measure; round 1 gathers moments
   // and fits the reference; round 0 is an evaluation.
   EXPECT_EQ(tasks.size(), 2 * (6 + 2 + 3) + 2 + 3);
-  v1::RunStatus status = GetRun(harness, run_id);
+  v1::RunStatus status = harness.GetRun(run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_THAT(status.run().reason(), HasSubstr("scores"));
   ASSERT_EQ(status.rounds_size(), 3);
@@ -50,7 +44,7 @@ TEST(CoreRunTest, ManifestHoldsSelectedSamplesAndReplay) {
   uint64_t incarnation = harness.Register("w");
   uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2)).run_id();
   harness.Work("w", incarnation);
-  v1::RunStatus status = GetRun(harness, run_id);
+  v1::RunStatus status = harness.GetRun(run_id);
   std::vector<std::string> lines =
       absl::StrSplit(harness.artifacts().at(status.rounds(2).manifest_parts(0)), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 4);  // two of round 2, then two of round 1
@@ -66,7 +60,7 @@ TEST(CoreRunTest, BaseArmEvaluatesAndEnds) {
   uint64_t incarnation = harness.Register("w");
   uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 0)).run_id();
   EXPECT_EQ(harness.Work("w", incarnation).size(), 3);
-  EXPECT_EQ(GetRun(harness, run_id).run().state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_EQ(harness.GetRun(run_id).run().state(), v1::RUN_STATE_SUCCEEDED);
 }
 
 TEST(CoreRunTest, ResultsDoNotDependOnTheNumberOfWorkers) {
@@ -75,7 +69,7 @@ TEST(CoreRunTest, ResultsDoNotDependOnTheNumberOfWorkers) {
     std::vector<uint64_t> incarnations;
     for (int i = 0; i < workers; ++i) incarnations.push_back(harness.Register("w" + std::to_string(i)));
     uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2)).run_id();
-    for (int turn = 0; GetRun(harness, run_id).run().state() == v1::RUN_STATE_ACTIVE && turn < 500; ++turn) {
+    for (int turn = 0; harness.GetRun(run_id).run().state() == v1::RUN_STATE_ACTIVE && turn < 500; ++turn) {
       int worker = turn % workers;
       std::string name = "w" + std::to_string(worker);
       for (const v1::Grant& grant : harness.Lease(name, incarnations[worker])) {
@@ -89,7 +83,7 @@ TEST(CoreRunTest, ResultsDoNotDependOnTheNumberOfWorkers) {
       for (int i = 0; i < workers; ++i) harness.Heartbeat("w" + std::to_string(i), incarnations[i], {});
     }
     std::vector<std::string> result;
-    v1::RunStatus status = GetRun(harness, run_id);
+    v1::RunStatus status = harness.GetRun(run_id);
     for (const v1::RoundRecord& round : status.rounds()) result.push_back(round.checkpoint());
     return result;
   };
@@ -132,7 +126,7 @@ TEST(CoreRunTest, GateThatRefusesEverythingFailsTheRunWithTheReason) {
   request.mutable_spec()->mutable_selection()->set_gate(100);
   uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(request).run_id();
   harness.Work("w", incarnation);
-  v1::RunStatus status = GetRun(harness, run_id);
+  v1::RunStatus status = harness.GetRun(run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_FAILED);
   EXPECT_THAT(status.run().reason(), HasSubstr("the gate refused all 6 samples"));
   EXPECT_TRUE(harness.MemoryEqualsDisk());
@@ -154,7 +148,7 @@ TEST(CoreRunTest, PauseStopsNewLeasesAndResumeGoesOn) {
   request.set_state(v1::RUN_STATE_ACTIVE);
   harness.Ok<v1::RunStatus>(request);
   harness.Work("w", incarnation);
-  EXPECT_EQ(GetRun(harness, run_id).run().state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_EQ(harness.GetRun(run_id).run().state(), v1::RUN_STATE_SUCCEEDED);
 }
 
 TEST(CoreRunTest, CancelDropsLeases) {
@@ -191,8 +185,8 @@ TEST(CoreRunTest, ForkSharesRoundsAndGoesOn) {
   EXPECT_TRUE(harness.MemoryEqualsDisk());
   harness.Restart();
   harness.Work("w", incarnation);
-  v1::RunStatus before = GetRun(harness, parent);
-  v1::RunStatus after = GetRun(harness, child);
+  v1::RunStatus before = harness.GetRun(parent);
+  v1::RunStatus after = harness.GetRun(child);
   EXPECT_EQ(after.run().state(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_EQ(after.run().forked_from(), parent);
   ASSERT_EQ(after.rounds_size(), 4);
@@ -252,7 +246,7 @@ TEST(CoreRunTest, EndedRunKeepsNoMoreThanItsRecords) {
     EXPECT_TRUE(harness.MemoryEqualsDisk());
     harness.Restart();
     EXPECT_TRUE(harness.MemoryEqualsDisk());
-    EXPECT_EQ(GetRun(harness, run_id).rounds_size(), cancel ? 2 : 3);
+    EXPECT_EQ(harness.GetRun(run_id).rounds_size(), cancel ? 2 : 3);
   }
 }
 
@@ -261,7 +255,7 @@ TEST(CoreRunTest, RunsThatEndedLongAgoAreCountedAndNotListed) {
   uint64_t incarnation = harness.Register("w");
   harness.Ok<v1::SubmitRunResponse>(SmallRun("first", 1));
   harness.Work("w", incarnation);
-  const int64_t ended_us = GetRun(harness, 1).run().ended_us();
+  const int64_t ended_us = harness.GetRun(1).run().ended_us();
   harness.Ok<v1::SubmitRunResponse>(SmallRun("second", 1));
   v1::ListRunsRequest request;
   EXPECT_EQ(harness.Ok<v1::ListRunsResponse>(request).runs_size(), 2);
@@ -285,7 +279,7 @@ TEST(CoreRunTest, StopRuleEndsTheRunAndSaysSo) {
   request.mutable_spec()->mutable_stop()->set_patience(1);
   uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(request).run_id();
   harness.Work("w", incarnation);
-  v1::RunStatus status = GetRun(harness, run_id);
+  v1::RunStatus status = harness.GetRun(run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_THAT(status.run().reason(), HasSubstr("stopped after 1 rounds without a better one"));
   EXPECT_LT(status.rounds_size(), 9);

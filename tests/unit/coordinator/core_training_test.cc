@@ -123,9 +123,7 @@ TEST_F(CoreTrainingTest, LostMemberMakesTheOthersRegroup) {
   }
   EXPECT_TRUE(MustRegroup("a"));
   EXPECT_THAT(Names(Formed(Join("a", 3, generation))), ElementsAre("a"));
-  v1::GetRunRequest request;
-  request.set_run_id(1);
-  EXPECT_EQ(harness_.Ok<v1::RunStatus>(request).last_error(), "") << "a gang that lives on has lost nothing";
+  EXPECT_EQ(harness_.GetRun(1).last_error(), "") << "a gang that lives on has lost nothing";
 }
 
 TEST_F(CoreTrainingTest, MemberWhoseProcessIsGoneIsNotWaitedFor) {
@@ -238,9 +236,7 @@ TEST_F(CoreTrainingTest, ErrorOfOneMemberCountsOnceAndStartsTheGangAnew) {
     harness_.Call(request);
   }
   EXPECT_EQ(harness_.core().statistics().task_errors, 1);
-  v1::GetRunRequest request;
-  request.set_run_id(1);
-  v1::RunStatus status = harness_.Ok<v1::RunStatus>(request);
+  const v1::RunStatus status = harness_.GetRun(1);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_ACTIVE);
   EXPECT_THAT(status.last_error(), HasSubstr("loss of step 3 is not finite"));
 }

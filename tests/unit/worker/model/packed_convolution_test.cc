@@ -8,7 +8,7 @@
 namespace rsidiff::worker {
 namespace {
 
-at::Tensor ChannelsLast(at::IntArrayRef sizes) {
+at::Tensor RandomChannelsLast(at::IntArrayRef sizes) {
   return at::randn(sizes).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
@@ -31,7 +31,7 @@ TEST(PackedConvolutionTest, IsTorchsConvolution) {
       for (const at::Tensor& bias : {at::Tensor(), at::randn({24})}) {
         PackedConvolution packed;
         const at::Tensor weight = at::randn({24, 10, kernel, kernel});
-        ExpectConvolution(packed, ChannelsLast({3, 10, 7, 9}), weight, bias, {stride, kernel / 2});
+        ExpectConvolution(packed, RandomChannelsLast({3, 10, 7, 9}), weight, bias, {stride, kernel / 2});
       }
     }
   }
@@ -41,22 +41,22 @@ TEST(PackedConvolutionTest, NoticesNewWeightsAndOtherSizes) {
   at::NoGradGuard no_grad;
   PackedConvolution packed;
   const at::Tensor weight = at::randn({8, 4, 3, 3}), bias = at::randn({8});
-  const at::Tensor x = ChannelsLast({2, 4, 6, 6});
+  const at::Tensor x = RandomChannelsLast({2, 4, 6, 6});
   ExpectConvolution(packed, x, weight, bias, {1, 1});
   weight.copy_(at::randn({8, 4, 3, 3}));
   ExpectConvolution(packed, x, weight, bias, {1, 1});
   weight.mul_(0.5);
   ExpectConvolution(packed, x, weight, bias, {1, 1});
-  ExpectConvolution(packed, ChannelsLast({5, 4, 3, 9}), weight, bias, {1, 1});
+  ExpectConvolution(packed, RandomChannelsLast({5, 4, 3, 9}), weight, bias, {1, 1});
 }
 
 TEST(PackedConvolutionTest, LeavesGradientsOtherTypesLayoutsAndLargeMapsToTorch) {
-  const at::Tensor weight = at::randn({8, 4, 3, 3}), x = ChannelsLast({2, 4, 6, 6});
+  const at::Tensor weight = at::randn({8, 4, 3, 3}), x = RandomChannelsLast({2, 4, 6, 6});
   EXPECT_FALSE(PackedConvolution::Serves(x, weight));
   at::NoGradGuard no_grad;
   EXPECT_TRUE(PackedConvolution::Serves(x, weight));
   EXPECT_FALSE(PackedConvolution::Serves(x.to(at::kBFloat16), weight.to(at::kBFloat16)));
-  EXPECT_FALSE(PackedConvolution::Serves(ChannelsLast({2, 4, 64, 64}), weight));
+  EXPECT_FALSE(PackedConvolution::Serves(RandomChannelsLast({2, 4, 64, 64}), weight));
   EXPECT_FALSE(PackedConvolution::Serves(x.contiguous(), weight));
 }
 
