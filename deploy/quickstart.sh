@@ -52,7 +52,7 @@ build() {
   bash deploy/install_deps.sh
 
   say "Building (the first time takes some minutes)"
-  # Paths in the compiler cache are relative, so every clone of the repository shares it.
+  # Paths in the compiler cache are relative, so clones share what is compiled file by file (unity files hold absolute ones).
   export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
   mkdir -p build
   if [ ! -f build/release/build.ninja ]; then

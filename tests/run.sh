@@ -30,7 +30,7 @@ done
 bash deploy/install_deps.sh --tests
 if [ "$bench" = 1 ]; then exec bash tests/bench/run.sh; fi
 
-# Paths in the compiler cache are relative, so every clone of the repository shares it.
+# Paths in the compiler cache are relative, so clones share what is compiled file by file (unity files hold absolute ones).
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 mkdir -p build
 cmake --preset dev -B "$build" -DRSIDIFF_FULL_SIZE="$full_size" > build/configure.log 2>&1 || {

@@ -1,5 +1,7 @@
 #include "worker/train/trainable_unet.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
