@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/state/check_impl.h"
+#include "coordinator/state/request_memory.h"
 #include "rsidiff/v1/coordinator.pb.h"
 
 namespace rsidiff::coordinator {
@@ -329,7 +330,7 @@ void DatabaseCheck::CheckGenerations() {
 void DatabaseCheck::CheckRequests() {
   for (const auto& [id, request] : requests_) {
     auto fault = [&, &id = id](auto... what) { Fault(Table::kRequests, id, absl::StrCat(what...)); };
-    if (id.empty() || id.size() > 64) fault("is not a request id");
+    if (id.empty() || id.size() > kMaxRequestIdLength) fault("is not a request id");
     if (request.method().empty()) fault("has no method");
     v1::RegisterResponse registered;
     if (request.method() == v1::RegisterRequest::descriptor()->name() &&

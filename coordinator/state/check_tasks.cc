@@ -5,6 +5,7 @@
 #include "common/base/digest.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/state/check_impl.h"
+#include "coordinator/state/request_memory.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -99,6 +100,7 @@ void DatabaseCheck::CheckState(const v1::RunRecord& run, const TaskId& id, const
   if (task.state() == v1::TASK_STATE_DONE && !IsDigest(task.result_digest())) {
     Fault(id, "is done and has no digest of its result");
   }
+  if (task.request_id().size() > kMaxRequestIdLength) Fault(id, "is done by what is not a request id");
   if (task.state() == v1::TASK_STATE_FAILED && run.state() != v1::RUN_STATE_FAILED) {
     Fault(id, "has failed, and its run has not");
   }

@@ -12,10 +12,10 @@
 namespace rsidiff::coordinator {
 
 absl::StatusOr<Response> Core::Impl::Handle(const v1::CompleteRequest& request) {
-  const std::string method = v1::CompleteRequest::descriptor()->name();
   RSIDIFF_ASSIGN_OR_RETURN(Worker * worker, CallingWorker(request.worker(), request.incarnation()));
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
-  if (known != nullptr) return v1::CompleteResponse();
+  RSIDIFF_ASSIGN_OR_RETURN(std::optional<v1::RequestRecord> known,
+                           FindRequest(request.request_id(), v1::CompleteRequest::descriptor()->name()));
+  if (known.has_value()) return v1::CompleteResponse();
   if (request.outcome_case() == v1::CompleteRequest::OUTCOME_NOT_SET) {
     return absl::InvalidArgumentError("outcome is missing");
   }
@@ -32,9 +32,8 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::CompleteRequest& request) 
         absl::StrCat("FENCED: token is not valid any more for ", id.ToString(), ": ", request.token()));
   }
   RSIDIFF_RETURN_IF_ERROR(CompleteLease(request, *worker, *lease));
-  v1::RequestRecord record;
-  record.set_method(method);
-  RememberRequest(request.request_id(), std::move(record));
+  // A result is told by its task when it comes again, so the many good ones need no row of their own.
+  if (!request.has_result()) RememberCompletion(request.request_id());
   sync_ = true;
   return v1::CompleteResponse();
 }
@@ -42,6 +41,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::CompleteRequest& request) 
 absl::Status Core::Impl::CompleteLease(const v1::CompleteRequest& request, Worker& worker, Lease& lease) {
   uint64_t token = lease.token;
   Task& task = *FindTask(lease.task);
+  Claim(lease);
   if (request.outcome_case() == v1::CompleteRequest::kReturned) {
     ++statistics_.tasks_returned;
     EndLease(token, LeaseEnd::kReturned, "the worker gave the task back");
@@ -115,6 +115,7 @@ absl::Status Core::Impl::FinishTask(Task& task, const v1::CompleteRequest& reque
   DropLeases(id);
   task.record.set_result_digest(Sha256Hex(DeterministicBytes(result)));
   task.record.set_done_us(NowMicros());
+  task.record.set_request_id(request.request_id());
   SetTaskState(task, v1::TASK_STATE_DONE);
   PutTask(task);
   ++statistics_.completions;
@@ -181,7 +182,7 @@ void Core::Impl::ApplyTrain(Run& run, Round& round, const Task& task, const v1::
   summary.set_first_loss(result.first_loss());
   summary.set_last_loss(result.last_loss());
   summary.set_seconds(static_cast<double>(NowMicros() - task.record.granted_us()) * 1e-6);
-  summary.set_generations(round.training.generations.size());
+  summary.set_generations(round.training.generation_count());
   round.record.set_trained_us(NowMicros());
   PutRound(round);
   Log(run.id(), round.record.round(), "",

@@ -9,9 +9,8 @@
 namespace rsidiff::coordinator {
 namespace {
 
-constexpr absl::Duration kRequestMemory = absl::Minutes(10);
-constexpr size_t kMaxRequests = 20'000;
-constexpr size_t kMaxRequestIdLength = 64;
+// More than the steps add: what a run that ends leaves behind comes of age at once, and is no long step.
+constexpr size_t kForgottenAStep = 1000;
 
 template <class... Handlers>
 struct Overloaded : Handlers... {
@@ -74,6 +73,11 @@ void Core::Impl::ForgiveStall(absl::Time now) {
     if (worker.alive()) worker.seen += silence;
   }
   for (auto& [token, lease] : leases_) lease.deadline += silence;
+  heard_since_ = now;
+  // Without workers no step is asked for, and silence tells nothing.
+  if (CountWorkers(v1::WORKER_STATE_ACTIVE) + CountWorkers(v1::WORKER_STATE_DRAINING) > 0) {
+    requests_.Forgive(silence);
+  }
 }
 
 void Core::Impl::PassTime() {
@@ -168,36 +172,33 @@ void Core::Impl::Log(uint64_t run_id, uint32_t round, absl::string_view worker, 
   Put(Table::kMeta, std::string(kMetaKey), meta_);
 }
 
-absl::StatusOr<const v1::RequestRecord*> Core::Impl::FindRequest(const std::string& request_id,
-                                                                 absl::string_view method) const {
+absl::StatusOr<std::optional<v1::RequestRecord>> Core::Impl::FindRequest(const std::string& request_id,
+                                                                         absl::string_view method) const {
   if (request_id.empty() || request_id.size() > kMaxRequestIdLength) {
     return absl::InvalidArgumentError(absl::StrCat("request_id has to have 1 to ", kMaxRequestIdLength,
                                                    " characters, not ", request_id.size()));
   }
-  auto found = requests_.find(request_id);
-  if (found == requests_.end()) return nullptr;
-  if (found->second.method() != method) {
+  std::optional<v1::RequestRecord> known = requests_.Find(request_id);
+  if (known.has_value() && known->method() != method) {
     return absl::InvalidArgumentError(
-        absl::StrCat("request_id was used for ", found->second.method(), " before: ", request_id));
+        absl::StrCat("request_id was used for ", known->method(), " before: ", request_id));
   }
-  return &found->second;
+  return known;
 }
 
 void Core::Impl::RememberRequest(const std::string& request_id, v1::RequestRecord record) {
   record.set_time_us(NowMicros());
-  Put(Table::kRequests, request_id, record);
-  request_ages_.emplace_back(record.time_us(), request_id);
-  requests_[request_id] = std::move(record);
+  rows_[{Table::kRequests, request_id}] = requests_.Add(request_id, record, now_);
+}
+
+void Core::Impl::RememberCompletion(const std::string& request_id) {
+  v1::RequestRecord record;
+  record.set_method(v1::CompleteRequest::descriptor()->name());
+  RememberRequest(request_id, std::move(record));
 }
 
 void Core::Impl::ForgetOldRequests() {
-  int64_t oldest = absl::ToUnixMicros(now_ - kRequestMemory);
-  while (!request_ages_.empty() &&
-         (request_ages_.front().first < oldest || request_ages_.size() > kMaxRequests)) {
-    requests_.erase(request_ages_.front().second);
-    Delete(Table::kRequests, request_ages_.front().second);
-    request_ages_.pop_front();
-  }
+  for (std::string& id : requests_.Forget(now_, kForgottenAStep)) Delete(Table::kRequests, std::move(id));
 }
 
 }  // namespace rsidiff::coordinator

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -10,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -21,6 +19,7 @@
 #include "coordinator/state/core.h"
 #include "coordinator/state/lease_polls.h"
 #include "coordinator/state/model.h"
+#include "coordinator/state/request_memory.h"
 #include "coordinator/state/tables.h"
 
 namespace rsidiff::coordinator {
@@ -56,10 +55,11 @@ class Core::Impl {
   void Answer(uint64_t event, absl::StatusOr<Response> response);
   void Log(uint64_t run_id, uint32_t round, absl::string_view worker, std::string text);
   int64_t NowMicros() const { return absl::ToUnixMicros(now_); }
-  /// The stored answer to `request_id`, or null. INVALID_ARGUMENT for an id out of form or of another call.
-  absl::StatusOr<const v1::RequestRecord*> FindRequest(const std::string& request_id,
-                                                       absl::string_view method) const;
+  /// The stored answer to `request_id`, if any. INVALID_ARGUMENT for an id out of form or of another call.
+  absl::StatusOr<std::optional<v1::RequestRecord>> FindRequest(const std::string& request_id,
+                                                               absl::string_view method) const;
   void RememberRequest(const std::string& request_id, v1::RequestRecord record);
+  void RememberCompletion(const std::string& request_id);
   void ForgetOldRequests();
 
   // --- workers.cc
@@ -103,7 +103,9 @@ class Core::Impl {
   std::optional<uint32_t> FirstTakeable(const Worker& worker, const TaskId& any,
                                         const std::set<uint32_t>& indices) const;
   bool MayTrain(const Worker& worker, const Run& run, const Round& round, const Task& task) const;
-  uint64_t Grant(Worker& worker, Task& task);
+  uint64_t Grant(Worker& worker, Task& task, const std::string& request_id);
+  /// The worker has named the lease, so the grant has arrived.
+  void Claim(Lease& lease);
   Lease* ValidLease(uint64_t token, const TaskId& task, const Worker& worker);
   void Reassert(Lease& lease);
   /// Ends a lease without a result: back to PENDING, or FAILED when a budget is spent.
@@ -145,6 +147,7 @@ class Core::Impl {
   bool AdvanceEvaluation(Run& run, Round& round);
   void FinishRound(Run& run, Round& round);
   void ForgetSamples(Run& run, Round& round, v1::Purpose purpose);
+  /// The tasks of a round that has ended. Completions that may still be repeated are remembered.
   void ForgetTasks(Round& round);
   void JudgeRun(Run& run);
 
@@ -155,6 +158,8 @@ class Core::Impl {
   void ApplyFilter(Run& run, Round& round, const v1::FilterResult& result);
 
   // --- reference.cc: the base model's samples, that distances are measured to
+  /// A distribution takes two samples. A run whose round 1 has fewer weighs uniformly, and says so.
+  void RequireReference(Run& run, const Round& round);
   void AddReferenceTasks(Run& run, Round& round);
   /// True when the reference is fitted.
   bool AdvanceReference(Run& run, Round& round);
@@ -167,6 +172,7 @@ class Core::Impl {
   void ContinueReduction();
   /// True when it has come to its end.
   bool SelectSlice(Run& run, Round& round);
+  void LogConstantScorers(const Run& run, const Round& round, const StatisticsMap& statistics);
   bool FinishSelection(Run& run, Round& round);
   bool WeighSlice(Run& run, Round& round);
   void GatherWeights(const Run& run, Round& round);
@@ -239,8 +245,8 @@ class Core::Impl {
   // these may be too early, and are made exact by looking at all of them only when they have come.
   absl::Time workers_due_ = absl::InfiniteFuture();
   absl::Time leases_due_ = absl::InfiniteFuture();
-  absl::flat_hash_map<std::string, v1::RequestRecord> requests_;
-  std::deque<std::pair<int64_t, std::string>> request_ages_;  // oldest first
+  RequestMemory requests_;
+  absl::Time heard_since_ = absl::InfinitePast();  // the start, or the end of the last stall
   uint64_t token_counter_ = 0;
   LeasePolls lease_polls_;
   std::map<uint64_t, std::string> granted_calls_;  // newest calls answered with grants -> request id

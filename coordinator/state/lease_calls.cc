@@ -24,7 +24,7 @@ void Core::Impl::HandleLease(uint64_t event, v1::LeaseRequest request) {
     return Answer(event, absl::InvalidArgumentError(absl::StrCat("max_tasks has to be 1 to ", kMaxTasks, ": ",
                                                                  request.max_tasks())));
   }
-  if (*known != nullptr) {
+  if (known->has_value()) {
     v1::LeaseResponse response;
     for (const auto& grant : (*known)->grants()) {
       TaskId task = TaskId::From(grant.task());
@@ -93,16 +93,15 @@ void Core::Impl::TakeBackGrants(uint64_t event) {
   for (const auto& [other, id] : granted_calls_) {
     if (id == request_id) return;
   }
-  auto known = requests_.find(request_id);
-  if (known == requests_.end()) return;
-  const v1::RequestRecord record = known->second;
-  for (const auto& grant : record.grants()) {
+  const std::optional<v1::RequestRecord> known = requests_.Find(request_id);
+  if (!known.has_value()) return;
+  for (const auto& grant : known->grants()) {
     auto lease = leases_.find(grant.token());
     if (lease == leases_.end() || lease->second.claimed) continue;
     EndLease(grant.token(), LeaseEnd::kReturned, "the grant could not be delivered");
   }
   // The same request is served anew, should it come again.
-  requests_.erase(request_id);
+  requests_.Erase(request_id);
   Delete(Table::kRequests, request_id);
 }
 

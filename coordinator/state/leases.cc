@@ -28,7 +28,7 @@ v1::LeaseResponse Core::Impl::GrantTasks(Worker& worker, const std::string& requ
               placement->task.index};
     Task& task = *FindTask(id);
     v1::Grant* grant = response.add_grants();
-    grant->set_token(Grant(worker, task));
+    grant->set_token(Grant(worker, task, request_id));
     *grant->mutable_task() = id.ToKey();
     *grant->mutable_payload() = MakePayload(runs_.at(id.run_id), id);
     auto* kept = record.add_grants();
@@ -130,13 +130,14 @@ bool Core::Impl::MayTrain(const Worker& worker, const Run& run, const Round& rou
   return Joinable(record.gang_size(), spec.workers().train_max(), step, spec.train().steps());
 }
 
-uint64_t Core::Impl::Grant(Worker& worker, Task& task) {
+uint64_t Core::Impl::Grant(Worker& worker, Task& task, const std::string& request_id) {
   TaskId id = TaskId::From(task.record.key());
   Lease lease;
   lease.token = meta_.epoch() << 40 | ++token_counter_;
   lease.task = id;
   lease.worker = worker.record.name();
   lease.incarnation = worker.record.incarnation();
+  lease.request_id = request_id;
   lease.deadline = now_ + options_.lease_ttl;
   if (id.kind == v1::TASK_KIND_TRAIN) {
     v1::TaskLease* member = task.record.add_gang();
@@ -162,6 +163,10 @@ uint64_t Core::Impl::Grant(Worker& worker, Task& task) {
   leases_due_ = std::min(leases_due_, lease.deadline);
   leases_.emplace(token, std::move(lease));
   return token;
+}
+
+void Core::Impl::Claim(Lease& lease) {
+  if (!std::exchange(lease.claimed, true)) requests_.Arrived(lease.request_id);
 }
 
 Lease* Core::Impl::ValidLease(uint64_t token, const TaskId& task, const Worker& worker) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -63,6 +64,7 @@ struct Lease {
   TaskId task;
   std::string worker;
   uint64_t incarnation = 0;
+  std::string request_id;  // that it was granted to; empty after a restart
   absl::Time deadline;
   bool unknown = false;  // not asserted again since a restart
   bool claimed = false;  // the worker has named it: the grant arrived
@@ -84,10 +86,19 @@ struct JoiningWorker {
 };
 
 struct Training {
+  /// The newest ones are enough: an unlucky training forms generations without end.
+  static constexpr size_t kKeptGenerations = 100;
+
   std::vector<v1::GenerationRecord> generations;
   std::map<uint64_t, JoiningWorker> joiners;  // by token
   absl::Time first_join = absl::InfiniteFuture();
   std::string waiting;  // why no generation is formed, as last logged
+
+  /// How many generations were formed, kept or not. Earlier versions stored no number and kept all.
+  uint32_t generation_count() const {
+    const auto kept = static_cast<uint32_t>(generations.size());
+    return generations.empty() ? 0 : std::max(kept, generations.back().number());
+  }
 };
 
 /// The selection of a round's samples under way, a slice a step. Only in memory, as Weighing: after a restart

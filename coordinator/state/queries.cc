@@ -31,6 +31,14 @@ v1::TaskCounts Count(const Run& run, const Round& round, const GroupKey& key, co
   return counts;
 }
 
+/// What grows with the samples: with it a list of a few hundred runs would pass gRPC's limit.
+void LeaveOutArtifacts(v1::RoundRecord& round) {
+  round.clear_manifest_parts();
+  round.clear_evaluation_features();
+  round.clear_prompt_embeddings();
+  round.clear_reference_moments();
+}
+
 }  // namespace
 
 absl::StatusOr<Response> Core::Impl::Handle(const v1::GetInfoRequest& request) {
@@ -50,7 +58,9 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::ListRunsRequest& request) 
   for (const auto& [id, run] : runs_) {
     ++counts[run.record.state()];
     if (run.ended() && run.record.ended_us() < request.ended_since_us()) continue;
-    *response.add_runs() = Status(run);
+    v1::RunStatus& status = *response.add_runs();
+    status = Status(run);
+    for (v1::RoundRecord& round : *status.mutable_rounds()) LeaveOutArtifacts(round);
   }
   for (const auto& [state, runs] : counts) {
     v1::RunCount* count = response.add_counts();

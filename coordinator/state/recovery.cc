@@ -35,7 +35,7 @@ absl::Status CheckPromptCounts(const Run& run) {
 }  // namespace
 
 absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time now) {
-  now_ = now;
+  now_ = heard_since_ = now;
   // Parents before children, as the tables are declared; prompts in their order.
   std::sort(rows.begin(), rows.end(),
             [](const Row& a, const Row& b) { return std::tie(a.table, a.key) < std::tie(b.table, b.key); });
@@ -77,9 +77,7 @@ absl::StatusOr<StepResult> Core::Impl::Recover(std::vector<Row> rows, absl::Time
   }
   for (auto& [id, run] : runs_) RestoreRun(run);
   for (auto& [name, worker] : workers_) FinishDrain(worker);
-  std::sort(request_ages_.begin(), request_ages_.end());
-  // As if they had come now: the clock may have been set meanwhile, and their answers may be asked for still.
-  for (auto& [time_us, request_id] : request_ages_) time_us = NowMicros();
+  requests_.Renew(now);
   sync_ = true;
   return TakeResult();
 }
@@ -129,8 +127,7 @@ absl::Status Core::Impl::LoadRow(const Row& row) {
     case Table::kRequests: {
       v1::RequestRecord record;
       RSIDIFF_RETURN_IF_ERROR(Parse(row, record));
-      request_ages_.emplace_back(record.time_us(), row.key);
-      requests_[row.key] = std::move(record);
+      requests_.Add(row.key, record, absl::FromUnixMicros(record.time_us()));
       return absl::OkStatus();
     }
     case Table::kEvents:
@@ -315,7 +312,7 @@ std::vector<Row> Core::Impl::Dump() const {
     }
   }
   for (const auto& [name, worker] : workers_) add(Table::kWorkers, name, worker.record);
-  for (const auto& [id, request] : requests_) add(Table::kRequests, id, request);
+  for (const auto& [id, answer] : requests_.answers()) rows.push_back({Table::kRequests, id, answer.record});
   std::sort(rows.begin(), rows.end(),
             [](const Row& a, const Row& b) { return std::tie(a.table, a.key) < std::tie(b.table, b.key); });
   return rows;

@@ -82,6 +82,7 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
     work.statistics = work.scores.Statistics();
     run.record.mutable_statistics()->insert(work.statistics.begin(), work.statistics.end());
     PutRun(run);
+    LogConstantScorers(run, round, work.statistics);
     work.stage = Selecting::Stage::kSelect;
     work.next = 0;
     return false;
@@ -94,6 +95,15 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
     PutSample(round, v1::PURPOSE_TRAINING, *sample);
   }
   return false;
+}
+
+void Core::Impl::LogConstantScorers(const Run& run, const Round& round, const StatisticsMap& statistics) {
+  for (const auto& [scorer, scores] : statistics) {
+    if (scores.stddev() > 0) continue;
+    Log(run.id(), round.record.round(), "",
+        absl::StrCat("scorer ", scorer, " has no say in the selection: its score of each of round ",
+                     round.record.round(), "'s ", scores.count(), " samples is ", scores.mean()));
+  }
 }
 
 bool Core::Impl::FinishSelection(Run& run, Round& round) {

@@ -1,7 +1,17 @@
+#include "absl/strings/str_cat.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/state/core_impl.h"
 
 namespace rsidiff::coordinator {
+
+void Core::Impl::RequireReference(Run& run, const Round& round) {
+  const size_t samples = round.plan.at(v1::PURPOSE_TRAINING).size();
+  if (round.record.round() != 1 || samples >= 2 || !NeedsReference(run.record.spec())) return;
+  run.record.mutable_spec()->mutable_weights()->set_method(v1::WEIGHT_METHOD_UNIFORM);
+  PutRun(run);
+  Log(run.id(), round.record.round(), "",
+      absl::StrCat("all weights are 1: distances need at least two samples in round 1, which has ", samples));
+}
 
 void Core::Impl::AddReferenceTasks(Run& run, Round& round) {
   TaskId task{run.id(), round.record.round(), v1::TASK_KIND_FIT_REFERENCE, v1::PURPOSE_TRAINING, 0};

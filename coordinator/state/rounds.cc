@@ -155,6 +155,7 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
       break;
     case v1::ROUND_PHASE_SAMPLE:
       RestorePlan(run, round);
+      RequireReference(run, round);
       AddSampleTasks(run, round, v1::PURPOSE_TRAINING);
       break;
     case v1::ROUND_PHASE_REFERENCE:
@@ -245,7 +246,14 @@ void Core::Impl::ForgetSamples(Run& run, Round& round, v1::Purpose purpose) {
 
 void Core::Impl::ForgetTasks(Round& round) {
   if (!Ended(round.record.phase())) return;
-  for (const auto& [id, task] : round.tasks) Delete(Table::kTasks, TaskRowKey(id));
+  // The times of completions say nothing from before a restart or a stall.
+  const absl::Time recent = now_ - kBriefMemory;
+  const int64_t since = heard_since_ > recent ? 0 : absl::ToUnixMicros(recent);
+  for (const auto& [id, task] : round.tasks) {
+    const v1::TaskRecord& record = task.record;
+    if (!record.request_id().empty() && record.done_us() >= since) RememberCompletion(record.request_id());
+    Delete(Table::kTasks, TaskRowKey(id));
+  }
   round.tasks.clear();
   round.groups.clear();
 }

@@ -112,11 +112,11 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::SubmitRunRequest& request)
 
 absl::StatusOr<Response> Core::Impl::Handle(const v1::SetRunStateRequest& request) {
   const std::string method = v1::SetRunStateRequest::descriptor()->name();
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
+  RSIDIFF_ASSIGN_OR_RETURN(std::optional<v1::RequestRecord> known, FindRequest(request.request_id(), method));
   auto found = runs_.find(request.run_id());
   if (found == runs_.end()) return NoSuchRun(request.run_id());
   Run& run = found->second;
-  if (known != nullptr || run.record.state() == request.state()) return Status(run);
+  if (known.has_value() || run.record.state() == request.state()) return Status(run);
   if (run.ended()) {
     return absl::FailedPreconditionError(
         absl::StrCat("run ", run.id(), " has ended: it is ", StateName(run.record.state())));

@@ -158,6 +158,7 @@ void Core::Impl::FormGeneration(Run& run, Round& round, const MembershipDecision
   generation.set_run_id(run.id());
   generation.set_round(round.record.round());
   generation.set_generation(meta_.next_generation());
+  generation.set_number(training.generation_count() + 1);
   meta_.set_next_generation(meta_.next_generation() + 1);
   if (!training.generations.empty()) {
     SetCheckpoints(decision.checkpoints, generation);
@@ -185,6 +186,11 @@ void Core::Impl::FormGeneration(Run& run, Round& round, const MembershipDecision
     training.joiners.erase(joiner);
   }
   training.generations.push_back(std::move(generation));
+  while (training.generations.size() > Training::kKeptGenerations) {
+    Delete(Table::kGenerations,
+           GenerationKey(run.id(), round.record.round(), training.generations.front().generation()));
+    training.generations.erase(training.generations.begin());
+  }
   training.waiting.clear();
   for (uint64_t token : decision.released) {
     EndLease(token, LeaseEnd::kReturned, "the training goes on without this worker");

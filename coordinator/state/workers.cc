@@ -46,9 +46,9 @@ absl::StatusOr<Response> Core::Impl::Handle(const v1::RegisterRequest& request) 
         absl::StrCat("name has to match [A-Za-z0-9._-]{1,63}: \"", request.name().substr(0, 80), "\""));
   }
   RSIDIFF_RETURN_IF_ERROR(CheckOffer(request.capabilities()));
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
+  RSIDIFF_ASSIGN_OR_RETURN(std::optional<v1::RequestRecord> known, FindRequest(request.request_id(), method));
   v1::RegisterResponse response;
-  if (known != nullptr) {
+  if (known.has_value()) {
     response.ParseFromString(known->response());
     return response;
   }
@@ -120,7 +120,7 @@ std::vector<uint64_t> Core::Impl::Renew(Worker& worker,
       continue;
     }
     if (lease->unknown) Reassert(*lease);
-    lease->claimed = true;
+    Claim(*lease);
     lease->deadline = std::max(lease->deadline, now_ + options_.lease_ttl);
     lease->step = std::max(lease->step, claim.step());
     if (claim.step() > 0) lease->loss = claim.loss();
@@ -130,11 +130,11 @@ std::vector<uint64_t> Core::Impl::Renew(Worker& worker,
 
 absl::StatusOr<Response> Core::Impl::Handle(const v1::DrainWorkerRequest& request) {
   const std::string method = v1::DrainWorkerRequest::descriptor()->name();
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RequestRecord* known, FindRequest(request.request_id(), method));
+  RSIDIFF_ASSIGN_OR_RETURN(std::optional<v1::RequestRecord> known, FindRequest(request.request_id(), method));
   auto found = workers_.find(request.name());
   if (found == workers_.end()) return absl::NotFoundError(absl::StrCat("no such worker: ", request.name()));
   Worker& worker = found->second;
-  if (known == nullptr && worker.alive()) {
+  if (!known.has_value() && worker.alive()) {
     SetWorkerState(worker, v1::WORKER_STATE_DRAINING);
     worker.record.set_drain_reason(request.reason().empty() ? "no reason given" : request.reason());
     // A SIGTERM after a drain by hand names no deadline, and does not lift the one that there is.

@@ -157,6 +157,35 @@ TEST_F(CoreGuardsTest, OnePromptAndOneSampleAreARun) {
   EXPECT_EQ(run.rounds(1).selection().selected(), 1u);
 }
 
+TEST_F(CoreGuardsTest, OneSampleHasNoDistributionSoAllWeightsAreOne) {
+  for (v1::WeightMethod method : {v1::WEIGHT_METHOD_GAUSSIAN, v1::WEIGHT_METHOD_KNN}) {
+    for (uint32_t samples : {1, 2}) {
+      CoreHarness harness;
+      const uint64_t incarnation = harness.Register("w");
+      v1::SubmitRunRequest request = SmallRun("submit", 2);
+      request.mutable_inputs()->mutable_train_prompts()->DeleteSubrange(1, 3);
+      request.mutable_spec()->mutable_sampling()->set_samples_per_prompt(samples);
+      request.mutable_spec()->mutable_weights()->set_method(method);
+      harness.Ok<v1::SubmitRunResponse>(request);
+      std::set<v1::TaskKind> kinds;
+      for (const v1::TaskKey& task : harness.Work("w", incarnation)) kinds.insert(task.kind());
+      const v1::RunStatus run = harness.GetRun(1);
+      EXPECT_EQ(run.run().state(), v1::RUN_STATE_SUCCEEDED) << run.run().reason();
+      EXPECT_EQ(kinds.count(v1::TASK_KIND_FIT_REFERENCE), samples - 1) << "a worker refuses one sample";
+      EXPECT_EQ(kinds.count(v1::TASK_KIND_WEIGHT), samples - 1);
+      EXPECT_EQ(run.run().spec().weights().method(), samples == 1 ? v1::WEIGHT_METHOD_UNIFORM : method);
+      std::string log;
+      for (const auto& [where, value] : harness.disk()) {
+        if (where.first == Table::kEvents) log += value;
+      }
+      const std::string why =
+          "all weights are 1: distances need at least two samples in round 1, which has 1";
+      EXPECT_EQ(absl::StrContains(log, why), samples == 1);
+      EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
+    }
+  }
+}
+
 v1::EvaluationSummary Evaluation(double score, double diversity) {
   v1::EvaluationSummary summary;
   (*summary.mutable_scores())["h"].set_mean(score);

@@ -261,38 +261,6 @@ TEST_F(CoreLeasesTest, BackOffStaysWithinItsJitter) {
   EXPECT_NE(Backoff(5, 1), Backoff(5, 2)) << "tasks that failed together do not come back together";
 }
 
-TEST_F(CoreLeasesTest, EveryCallThatIsRepeatedGetsTheSameAnswerAndHasOneEffect) {
-  auto twice = [this](Request request) {
-    auto first = harness_.Call(request);
-    auto rows = harness_.disk();
-    auto second = harness_.Call(request);
-    ASSERT_TRUE(first.has_value() && second.has_value());
-    EXPECT_EQ(first->status(), second->status());
-    EXPECT_EQ(rows, harness_.disk()) << "the repetition wrote something";
-  };
-  twice(SmallRun("submit", 1));
-  twice(RegisterAgain(0));
-  incarnation_ = FindWorker("w").incarnation();
-  twice(Poll("poll"));
-  v1::Grant grant = harness_.Ok<v1::LeaseResponse>(Poll("poll")).grants(0);
-  v1::CompleteRequest returned = harness_.Completion("w", incarnation_, grant);
-  returned.set_returned(true);
-  twice(returned);
-  grant = harness_.Lease("w", incarnation_)[0];
-  v1::CompleteRequest error = harness_.Completion("w", incarnation_, grant);
-  error.set_error("out of memory");
-  twice(error);
-  harness_.Pass(absl::Seconds(2));
-  grant = harness_.Lease("w", incarnation_)[0];
-  twice(harness_.Completion("w", incarnation_, grant));
-  v1::SetRunStateRequest pause;
-  pause.set_request_id("pause");
-  pause.set_run_id(1);
-  pause.set_state(v1::RUN_STATE_PAUSED);
-  twice(pause);
-  twice(Drain());
-}
-
 TEST_F(CoreLeasesTest, ScoresWaitForTheWorkerThatHasThePicturesUntilItLeaves) {
   for (bool replaced : {false, true}) {
     CoreHarness harness;

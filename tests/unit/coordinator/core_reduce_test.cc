@@ -2,6 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
 #include "common/base/digest.h"
 #include "coordinator/state/manifest.h"
 #include "tests/unit/coordinator/core_harness.h"
@@ -10,13 +15,15 @@
 namespace rsidiff::coordinator {
 namespace {
 
+using ::testing::ElementsAre;
+
 CoreOptions Slices(size_t samples) {
   CoreOptions options;
   options.slice_samples = samples;
   return options;
 }
 
-v1::SubmitRunRequest Request(v1::WeightMethod method) {
+v1::SubmitRunRequest SubmitWeighing(v1::WeightMethod method) {
   v1::SubmitRunRequest request = SmallRun("submit", 2);
   request.mutable_spec()->mutable_weights()->set_method(method);
   request.mutable_spec()->mutable_weights()->set_ess_floor(0.95);
@@ -45,7 +52,7 @@ std::map<std::string, std::string> Results(const CoreHarness& harness) {
 std::map<std::string, std::string> ResultsOfSlices(size_t samples, v1::WeightMethod method) {
   CoreHarness harness(Slices(samples));
   const uint64_t incarnation = harness.Register("w");
-  harness.Ok<v1::SubmitRunResponse>(Request(method));
+  harness.Ok<v1::SubmitRunResponse>(SubmitWeighing(method));
   harness.Work("w", incarnation);
   EXPECT_TRUE(harness.MemoryEqualsDisk());
   return Results(harness);
@@ -57,10 +64,22 @@ v1::RoundPhase PhaseOfRound(const CoreHarness& harness, uint32_t number) {
   return round.phase();
 }
 
+std::vector<std::string> EventsWith(const CoreHarness& harness, const std::string& text) {
+  std::vector<std::string> events;
+  for (const auto& [where, value] : harness.disk()) {
+    v1::EventRecord event;
+    if (where.first == Table::kEvents && event.ParseFromString(value) &&
+        absl::StrContains(event.text(), text)) {
+      events.push_back(event.text());
+    }
+  }
+  return events;
+}
+
 /// Works until round 1 is in `phase` and a tick of it is due.
 void WorkUntilDue(CoreHarness& harness, v1::RoundPhase phase) {
   const uint64_t incarnation = harness.Register("w");
-  harness.Ok<v1::SubmitRunResponse>(Request(v1::WEIGHT_METHOD_GAUSSIAN));
+  harness.Ok<v1::SubmitRunResponse>(SubmitWeighing(v1::WEIGHT_METHOD_GAUSSIAN));
   while (!(PhaseOfRound(harness, 1) == phase && harness.TickIsDue())) {
     if (harness.TickIsDue()) {
       harness.Tick();
@@ -123,6 +142,67 @@ TEST(CoreReduceTest, RestartBetweenAnyTwoSlicesComesToTheSameEnd) {
     }
     EXPECT_GT(slices, 6) << "every sample was a slice";
   }
+}
+
+/// A round's training samples, of run 1.
+std::vector<v1::SampleRecord> SamplesOf(const CoreHarness& harness, uint32_t round) {
+  std::vector<v1::SampleRecord> samples;
+  for (const auto& [where, value] : harness.disk()) {
+    if (where.first != Table::kSamples) continue;
+    KeyReader key(where.second);
+    key.Take(8);
+    const uint64_t number = key.Take(4);
+    if (number == round && static_cast<v1::Purpose>(key.Take(1)) == v1::PURPOSE_TRAINING) {
+      samples.emplace_back().ParseFromString(value);
+    }
+  }
+  return samples;
+}
+
+TEST(CoreReduceTest, LaterRoundsAreMeasuredByTheStatisticsOfRoundOne) {
+  CoreHarness harness;
+  const uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM));
+  harness.Work("w", incarnation);
+  const std::vector<v1::SampleRecord> base = SamplesOf(harness, 1);
+  const std::vector<v1::SampleRecord> later = SamplesOf(harness, 2);
+  ASSERT_EQ(base.size(), kSmallRunTrainingSamples);
+  ASSERT_EQ(later.size(), kSmallRunTrainingSamples);
+  for (const std::string scorer : {"a", "b"}) {
+    double mean = 0, variance = 0, mean_z = 0;
+    for (const auto& sample : base) mean += sample.scores().at(scorer) / kSmallRunTrainingSamples;
+    for (const auto& sample : base) {
+      variance += std::pow(sample.scores().at(scorer) - mean, 2) / kSmallRunTrainingSamples;
+    }
+    for (const auto& sample : later) {
+      EXPECT_NEAR(sample.z().at(scorer), (sample.scores().at(scorer) - mean) / std::sqrt(variance), 1e-9);
+      mean_z += sample.z().at(scorer) / kSmallRunTrainingSamples;
+    }
+    EXPECT_GT(std::abs(mean_z), 1e-3) << "measured by its own statistics it would be 0";
+  }
+}
+
+TEST(CoreReduceTest, ScorerThatSaysTheSameOfEverythingIsNamed) {
+  CoreHarness harness;
+  const uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM));
+  for (auto grants = harness.Lease("w", incarnation); !grants.empty();
+       grants = harness.Lease("w", incarnation)) {
+    if (grants[0].task().kind() == v1::TASK_KIND_TRAIN)
+      harness.Call(harness.Join("w", incarnation, grants[0]));
+    v1::CompleteRequest complete = harness.Completion("w", incarnation, grants[0]);
+    if (complete.result().has_score()) {
+      for (auto& column : *complete.mutable_result()->mutable_score()->mutable_columns()) {
+        if (column.scorer() != "b") continue;
+        for (double& score : *column.mutable_scores()) score = 0.25;
+      }
+    }
+    harness.Ok<v1::CompleteResponse>(complete);
+  }
+  for (const auto& sample : SamplesOf(harness, 1)) EXPECT_EQ(sample.z().at("b"), 0);
+  EXPECT_THAT(EventsWith(harness, "has no say"),
+              ElementsAre("scorer b has no say in the selection: its score of each of round 1's 6 samples is "
+                          "0.25"));
 }
 
 TEST(CoreReduceTest, CancelledRunStopsItsSelection) {

@@ -103,6 +103,26 @@ TEST(CoreRunTest, EvaluationAndNextSamplingRunSideBySide) {
   EXPECT_EQ(grants[1].task().purpose(), v1::PURPOSE_TRAINING);
 }
 
+TEST(CoreRunTest, EvaluationOfATrainedRoundRunsBesideTheNextOnesSampling) {
+  CoreHarness harness;
+  uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 2));
+  for (bool trained = false; !trained;) {
+    std::vector<v1::Grant> grants = harness.Lease("w", incarnation);
+    ASSERT_EQ(grants.size(), 1);
+    trained = grants[0].task().kind() == v1::TASK_KIND_TRAIN;
+    if (trained) harness.Ok<v1::JoinTrainingResponse>(harness.Join("w", incarnation, grants[0]));
+    harness.Ok<v1::CompleteResponse>(harness.Completion("w", incarnation, grants[0]));
+  }
+  std::vector<v1::Grant> grants = harness.Lease("w", incarnation, 2);
+  ASSERT_EQ(grants.size(), 2);
+  EXPECT_EQ(grants[0].task().purpose(), v1::PURPOSE_EVALUATION);
+  EXPECT_EQ(grants[0].task().round(), 1);
+  EXPECT_EQ(grants[1].task().purpose(), v1::PURPOSE_TRAINING);
+  EXPECT_EQ(grants[1].task().round(), 2);
+  EXPECT_EQ(grants[1].task().kind(), v1::TASK_KIND_GENERATE);
+}
+
 TEST(CoreRunTest, TwoRunsShareOneWorker) {
   CoreHarness harness;
   uint64_t incarnation = harness.Register("w");
@@ -270,6 +290,23 @@ TEST(CoreRunTest, RunsThatEndedLongAgoAreCountedAndNotListed) {
   EXPECT_EQ(list.counts(0).runs(), 1);
   EXPECT_EQ(list.counts(1).state(), v1::RUN_STATE_SUCCEEDED);
   EXPECT_EQ(list.counts(1).runs(), 1);
+}
+
+TEST(CoreRunTest, ListedRunsHaveNoListsThatGrowWithTheSamples) {
+  CoreHarness harness;
+  uint64_t incarnation = harness.Register("w");
+  harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 1));
+  harness.Work("w", incarnation);
+  v1::RunStatus whole = harness.GetRun(1);
+  EXPECT_EQ(whole.rounds(1).evaluation_features_size(), 1);
+  EXPECT_EQ(whole.rounds(1).manifest_parts_size(), 1);
+  v1::ListRunsResponse list = harness.Ok<v1::ListRunsResponse>(v1::ListRunsRequest());
+  ASSERT_EQ(list.runs_size(), 1);
+  for (v1::RoundRecord& round : *whole.mutable_rounds()) {
+    round.clear_evaluation_features();
+    round.clear_manifest_parts();
+  }
+  EXPECT_EQ(DeterministicBytes(list.runs(0)), DeterministicBytes(whole)) << "and everything else";
 }
 
 TEST(CoreRunTest, StopRuleEndsTheRunAndSaysSo) {

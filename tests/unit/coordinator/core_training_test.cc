@@ -1,7 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "common/base/digest.h"
+#include "coordinator/state/model.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
 
@@ -181,6 +184,62 @@ TEST_F(CoreTrainingTest, DrainingMemberIsReleasedAtTheRegroup) {
   EXPECT_EQ(harness_.answers().at(leaver).status().code(), absl::StatusCode::kAborted);
   auto workers = harness_.Ok<v1::ListWorkersResponse>(v1::ListWorkersRequest());
   EXPECT_EQ(workers.workers(0).state(), v1::WORKER_STATE_DRAINED);
+}
+
+TEST_F(CoreTrainingTest, DrainDeadlineFencesTheMemberAndTheOthersGoOn) {
+  Add("b");
+  Join("a");
+  const uint64_t generation = Formed(Join("b")).generation().generation();
+  v1::DrainWorkerRequest drain;
+  drain.set_request_id("drain");
+  drain.set_name("a");
+  drain.set_deadline_seconds(10);
+  harness_.Ok<v1::DrainWorkerResponse>(drain);
+  auto dropped = [this](const std::string& name) {
+    return harness_.Heartbeat(name, incarnations_[name], {grants_[name]}).dropped_tokens_size();
+  };
+  harness_.Pass(absl::Seconds(5));
+  EXPECT_EQ(dropped("a"), 0);
+  EXPECT_EQ(dropped("b"), 0);
+  harness_.Pass(absl::Seconds(5));
+  EXPECT_EQ(dropped("a"), 1) << "it did not leave in time";
+  EXPECT_EQ(dropped("b"), 0);
+  EXPECT_EQ(harness_.Error(Commit("a", generation, 5)).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(harness_.Error(harness_.Completion("a", incarnations_["a"], grants_["a"])).code(),
+            absl::StatusCode::kAborted);
+  EXPECT_TRUE(MustRegroup("b"));
+  const v1::JoinTrainingResponse next = Formed(Join("b", 4, generation));
+  EXPECT_THAT(Names(next), ElementsAre("b"));
+  harness_.Ok<v1::CommitCheckpointResponse>(Commit("b", next.generation().generation(), 5));
+  harness_.Ok<v1::CompleteResponse>(harness_.Completion("b", incarnations_["b"], grants_["b"]));
+  EXPECT_EQ(harness_.GetRun(1).last_error(), "") << "a planned end is no error";
+  EXPECT_TRUE(harness_.MemoryEqualsDisk());
+}
+
+TEST_F(CoreTrainingTest, OldGenerationsGoAndAreCounted) {
+  uint64_t generation = Formed(Join("a")).generation().generation();
+  harness_.Ok<v1::CommitCheckpointResponse>(Commit("a", generation, 1));
+  auto kept = [this] {
+    std::vector<uint64_t> generations;
+    for (const auto& [where, value] : harness_.disk()) {
+      if (where.first != Table::kGenerations) continue;
+      v1::GenerationRecord record;
+      record.ParseFromString(value);
+      generations.push_back(record.generation());
+    }
+    return generations;
+  };
+  for (size_t i = 2; i <= Training::kKeptGenerations + 5; ++i) {
+    generation = Formed(Join("a", 1, generation)).generation().generation();
+    ASSERT_EQ(kept().size(), std::min(i, Training::kKeptGenerations));
+    ASSERT_EQ(kept().back(), generation);
+    if (i == Training::kKeptGenerations + 2) harness_.Restart();
+  }
+  EXPECT_TRUE(harness_.MemoryEqualsDisk());
+  EXPECT_TRUE(harness_.CheckDisk().ok()) << harness_.CheckDisk();
+  EXPECT_EQ(Formed(Join("a")).generation().checkpoint_step(), 1);
+  harness_.Ok<v1::CompleteResponse>(harness_.Completion("a", incarnations_["a"], grants_["a"]));
+  EXPECT_EQ(harness_.GetRun(1).rounds(1).train().generations(), Training::kKeptGenerations + 5);
 }
 
 TEST_F(CoreTrainingTest, JoinAgainAfterALostAnswerOrARestartGetsTheSameGeneration) {
