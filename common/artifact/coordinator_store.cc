@@ -13,17 +13,13 @@
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/status.h"
 
 namespace rsidiff {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kPieceBytes = 1 << 20;
-
-// The codes of gRPC and abseil are the same numbers.
-absl::Status FromGrpc(const grpc::Status& status) {
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
 
 void SetDeadline(grpc::ClientContext& context, absl::Duration time) {
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(time));
@@ -56,18 +52,30 @@ absl::StatusOr<std::string> CoordinatorStore::PutFile(const fs::path& file) {
 }
 
 absl::StatusOr<std::string> CoordinatorStore::Get(absl::string_view digest) {
-  RSIDIFF_RETURN_IF_ERROR(LocalPath(digest).status());
   absl::StatusOr<std::string> bytes = cache_->Get(digest);
-  if (!absl::IsDataLoss(bytes.status())) return bytes;
-  RSIDIFF_RETURN_IF_ERROR(cache_->Remove(digest));
+  if (!absl::IsNotFound(bytes.status()) && !absl::IsDataLoss(bytes.status())) return bytes;
+  if (absl::IsDataLoss(bytes.status())) RSIDIFF_RETURN_IF_ERROR(cache_->Remove(digest));
   RSIDIFF_RETURN_IF_ERROR(Download(std::string(digest)));
   return cache_->Get(digest);
 }
 
 absl::StatusOr<fs::path> CoordinatorStore::LocalPath(absl::string_view digest) {
   RSIDIFF_ASSIGN_OR_RETURN(bool cached, cache_->Contains(digest));
-  if (!cached) RSIDIFF_RETURN_IF_ERROR(Download(std::string(digest)));
+  const std::string name(digest);
+  if (!cached || !FoundSound(name)) {
+    RSIDIFF_RETURN_IF_ERROR(Download(name));
+    absl::MutexLock lock(&mutex_);
+    sound_.insert(name);
+  }
   return cache_->LocalPath(digest);
+}
+
+bool CoordinatorStore::FoundSound(const std::string& digest) {
+  // What an earlier process left may be damaged since, and would fail every task here that needs it. A model
+  // of some gigabytes takes seconds, once a process.
+  absl::MutexLock lock(&mutex_);
+  if (sound_.count(digest) == 0 && cache_->IsSound(digest)) sound_.insert(digest);
+  return sound_.count(digest) > 0;
 }
 
 absl::StatusOr<bool> CoordinatorStore::Contains(absl::string_view digest) {
@@ -101,6 +109,7 @@ absl::Status CoordinatorStore::UploadOnce(const std::string& digest, const fs::p
   // A failed write means that the coordinator has answered already: it has the artifact, or an error.
   bool open = writer->Write(request);
   while (open && in) {
+    if (options_.stop->HasBeenNotified()) context.TryCancel();  // the write fails then
     std::string* piece = request.mutable_data();
     piece->resize(kPieceBytes);
     in.read(piece->data(), static_cast<std::streamsize>(piece->size()));
@@ -125,7 +134,10 @@ absl::Status CoordinatorStore::DownloadOnce(const std::string& digest) {
   std::unique_ptr<grpc::ClientReader<v1::GetArtifactResponse>> reader = stub_->Get(&context, request);
   v1::GetArtifactResponse response;
   absl::Status written;
-  while (written.ok() && reader->Read(&response)) written = writer.Append(response.data());
+  while (written.ok() && reader->Read(&response)) {
+    if (options_.stop->HasBeenNotified()) context.TryCancel();  // the next read fails then
+    written = writer.Append(response.data());
+  }
   if (!written.ok()) {
     context.TryCancel();
     reader->Finish();
@@ -138,13 +150,14 @@ absl::Status CoordinatorStore::DownloadOnce(const std::string& digest) {
 absl::Status CoordinatorStore::WithRetries(const std::function<absl::Status()>& call) const {
   absl::Time deadline = absl::Now() + options_.retry_for;
   Backoff backoff(BackoffOptions{});
-  while (true) {
+  while (!options_.stop->HasBeenNotified()) {
     absl::Status status = call();
     if (!absl::IsUnavailable(status)) return status;
     absl::Duration wait = backoff.Next();
     if (absl::Now() + wait > deadline) return status;
-    absl::SleepFor(wait);
+    options_.stop->WaitForNotificationWithTimeout(wait);
   }
+  return absl::CancelledError("the worker stops");
 }
 
 }  // namespace rsidiff

@@ -64,9 +64,8 @@ fs::path DirectoryStore::TemporaryPath() {
 
 absl::StatusOr<std::string> DirectoryStore::Put(absl::string_view bytes) {
   std::string digest = Sha256Hex(bytes);
+  if (IsSound(digest)) return digest;
   fs::path path = PathOf(digest);
-  std::error_code ignored;
-  if (fs::exists(path, ignored)) return digest;
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(path.parent_path()));
   RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(path, bytes));
   return digest;
@@ -74,14 +73,8 @@ absl::StatusOr<std::string> DirectoryStore::Put(absl::string_view bytes) {
 
 absl::StatusOr<std::string> DirectoryStore::PutFile(const fs::path& file) {
   // Hashing first spares the copy of what is stored already, as a model is from its second run on.
-  Sha256 hash;
-  RSIDIFF_RETURN_IF_ERROR(ReadPieces(file, [&](absl::string_view piece) {
-    hash.Update(piece);
-    return absl::OkStatus();
-  }));
-  std::string digest = hash.FinishHex();
-  RSIDIFF_ASSIGN_OR_RETURN(bool present, Contains(digest));
-  if (present) return digest;
+  RSIDIFF_ASSIGN_OR_RETURN(std::string digest, FileSha256Hex(file));
+  if (IsSound(digest)) return digest;
   RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(this));
   RSIDIFF_RETURN_IF_ERROR(ReadPieces(file, [&](absl::string_view piece) { return writer.Append(piece); }));
   return writer.Commit();
@@ -125,6 +118,15 @@ absl::StatusOr<bool> DirectoryStore::Contains(absl::string_view digest) {
   bool present = fs::exists(path, error);
   if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot look for ", path.string()));
   return present;
+}
+
+bool DirectoryStore::IsSound(absl::string_view digest) const {
+  // Large files are read whole, too: a file is seldom put twice (a model, a task done again), it was read
+  // once already for its digest, and this is the only chance to mend what would fail every task that needs
+  // it. One that cannot be read is as good as damaged.
+  if (!IsDigest(digest)) return false;
+  absl::StatusOr<std::string> actual = FileSha256Hex(PathOf(digest));
+  return actual.ok() && *actual == digest;
 }
 
 absl::Status DirectoryStore::Remove(absl::string_view digest) {

@@ -9,7 +9,8 @@
 namespace rsidiff {
 
 /// Artifacts in a folder, shared by every process that sees it: DIGEST lies in `aa/DIGEST`, aa its
-/// first two characters. Files are complete and synced before they get their name.
+/// first two characters. Files are complete and synced before they get their name. Putting an artifact whose
+/// file is damaged replaces the file.
 class DirectoryStore : public ArtifactStore {
  public:
   /// Creates the folder if need be, and removes temporary files that were left more than a day ago.
@@ -21,7 +22,10 @@ class DirectoryStore : public ArtifactStore {
   absl::StatusOr<std::filesystem::path> LocalPath(absl::string_view digest) override;
   absl::StatusOr<bool> Contains(absl::string_view digest) override;
 
-  /// Removes a damaged artifact, so that it can be put again. OK when there is none.
+  /// True if the artifact is there and its bytes have the digest; reads all of them.
+  bool IsSound(absl::string_view digest) const;
+
+  /// Removes a damaged artifact. OK when there is none.
   absl::Status Remove(absl::string_view digest);
 
   const std::filesystem::path& folder() const { return folder_; }

@@ -10,6 +10,7 @@
 #include "common/base/backoff.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/status.h"
 #include "rsidiff/v1/artifact.grpc.pb.h"
 
 namespace rsidiff {
@@ -25,15 +26,12 @@ absl::StatusOr<v1::LocateStoreResponse> Locate(const std::shared_ptr<grpc::Chann
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     v1::LocateStoreResponse response;
-    grpc::Status status = stub->Locate(&context, {}, &response);
+    absl::Status status = FromGrpc(stub->Locate(&context, {}, &response));
     if (status.ok()) return response;
     absl::Duration wait = backoff.Next();
-    bool transient = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                     status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+    bool transient = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
     if (!transient || absl::Now() + wait > deadline) {
-      return Annotate(
-          absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()),
-          "cannot ask the coordinator for its artifact store");
+      return Annotate(status, "cannot ask the coordinator for its artifact store");
     }
     absl::SleepFor(wait);
   }

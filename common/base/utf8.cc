@@ -1,5 +1,7 @@
 #include "common/base/utf8.h"
 
+#include "absl/strings/str_cat.h"
+
 namespace rsidiff {
 namespace {
 
@@ -43,6 +45,13 @@ uint32_t TakeCodePoint(absl::string_view& text) {
   const Decoded decoded = Decode(text);
   text.remove_prefix(decoded.length);
   return decoded.code_point;
+}
+
+std::string Excerpt(absl::string_view text) {
+  size_t length = 80;
+  if (text.size() <= length) return std::string(text);
+  while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  return absl::StrCat(text.substr(0, length), "...");
 }
 
 }  // namespace rsidiff

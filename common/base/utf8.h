@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -15,5 +16,9 @@ std::optional<size_t> FirstInvalidUtf8(absl::string_view text);
 /// Takes the first code point off `text`. A malformed byte counts as U+FFFD of one byte. `text` must
 /// not be empty.
 uint32_t TakeCodePoint(absl::string_view& text);
+
+/// Enough of a text to recognise it by in a message: at most 80 bytes, of UTF-8 only whole code points, and
+/// "..." where there is more.
+std::string Excerpt(absl::string_view text);
 
 }  // namespace rsidiff

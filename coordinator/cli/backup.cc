@@ -23,7 +23,8 @@ void AddBackup(CLI::App& parent, CommandSet& commands) {
   auto name = std::make_shared<std::string>();
   CLI::App* app =
       parent.add_subcommand("backup", "Write a backup of the coordinator's database, while it runs");
-  app->add_option("--name", *name, "Name of the backup's folder (default: the time, as 20260131T235959Z)");
+  app->add_option("--name", *name,
+                  "Name of the backup's folder (default: the time, as 20260131T235959.042Z)");
   app->footer(
       "\nThe backup lies on the coordinator's host, in its --backups folder; its path is printed. Artifacts "
       "are\n"

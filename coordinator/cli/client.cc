@@ -3,17 +3,18 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/artifact/open_store.h"
+#include "common/base/cache_folder.h"
 #include "common/base/digest.h"
 #include "common/base/status_macros.h"
 #include "common/config/nearest_name.h"
+#include "common/rpc/status.h"
+#include "coordinator/cli/sample_pages.h"
 #include "rsidiff/v1/artifact.grpc.pb.h"
 #include "rsidiff/v1/backup.grpc.pb.h"
 #include "rsidiff/v1/coordinator.grpc.pb.h"
@@ -23,6 +24,7 @@ namespace {
 
 constexpr absl::Duration kCallDeadline = absl::Seconds(60);
 constexpr absl::Duration kBackupDeadline = absl::Hours(1);
+constexpr double kSlowestBytesASecond = 1 << 20;
 constexpr absl::Duration kFirstDelay = absl::Milliseconds(100);
 constexpr absl::Duration kLongestDelay = absl::Seconds(2);
 
@@ -34,19 +36,6 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
-absl::Status FromGrpc(const grpc::Status& status) {
-  // The codes are the same numbers by definition.
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
-
-std::filesystem::path CacheFolder() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache != '\0') return std::filesystem::path(cache) / "rsidiff";
-  const char* home = std::getenv("HOME");
-  if (home != nullptr && *home != '\0') return std::filesystem::path(home) / ".cache" / "rsidiff";
-  return std::filesystem::temp_directory_path() / "rsidiff-cache";
 }
 
 }  // namespace
@@ -69,14 +58,27 @@ ControlClient::ControlClient(std::string address, absl::Duration patience)
 
 ControlClient::~ControlClient() = default;
 
+absl::Status ControlClient::Unanswered(absl::string_view message) const {
+  return absl::DeadlineExceededError(
+      absl::StrCat("no answer from the coordinator at ", address_, ": ", message));
+}
+
 template <typename Call>
 absl::Status ControlClient::WithRetries(const Call& call) {
+  return WithRetries(kCallDeadline, call);
+}
+
+template <typename Call>
+absl::Status ControlClient::WithRetries(absl::Duration deadline, const Call& call) {
   const absl::Time give_up = absl::Now() + patience_;
   absl::Duration delay = kFirstDelay;
   while (true) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + kCallDeadline));
+    if (deadline != absl::InfiniteDuration()) {
+      context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+    }
     const grpc::Status status = call(context);
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return Unanswered(status.error_message());
     if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return FromGrpc(status);
     if (absl::Now() + delay > give_up) {
       return absl::UnavailableError(
@@ -94,14 +96,11 @@ absl::StatusOr<v1::GetInfoResponse> ControlClient::GetInfo() {
   return response;
 }
 
-absl::StatusOr<uint64_t> ControlClient::SubmitRun(std::string request_id, v1::RunSpec spec,
-                                                  v1::RunInputs inputs) {
-  v1::SubmitRunRequest request;
-  request.set_request_id(std::move(request_id));
-  *request.mutable_spec() = std::move(spec);
-  *request.mutable_inputs() = std::move(inputs);
+absl::StatusOr<uint64_t> ControlClient::SubmitRun(const v1::SubmitRunRequest& request) {
+  const absl::Duration transfer =
+      absl::Seconds(static_cast<double>(request.ByteSizeLong()) / kSlowestBytesASecond);
   v1::SubmitRunResponse response;
-  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(kCallDeadline + transfer, [&](grpc::ClientContext& context) {
     return stubs_->control->SubmitRun(&context, request, &response);
   }));
   return response.run_id();
@@ -154,15 +153,15 @@ absl::StatusOr<std::vector<v1::SampleRecord>> ControlClient::ListSamples(uint64_
   request.set_round(round);
   request.set_purpose(purpose);
   std::vector<v1::SampleRecord> samples;
-  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
+  RSIDIFF_RETURN_IF_ERROR(WithRetries(absl::InfiniteDuration(), [&](grpc::ClientContext& context) {
     samples.clear();
-    const auto reader = stubs_->control->ListSamples(&context, request);
-    v1::ListSamplesResponse response;
-    while (reader->Read(&response)) {
-      samples.insert(samples.end(), std::make_move_iterator(response.mutable_samples()->begin()),
-                     std::make_move_iterator(response.mutable_samples()->end()));
+    SamplePages pages(*stubs_->control, context, request, kCallDeadline);
+    v1::ListSamplesResponse page;
+    while (pages.Read(&page)) {
+      samples.insert(samples.end(), std::make_move_iterator(page.mutable_samples()->begin()),
+                     std::make_move_iterator(page.mutable_samples()->end()));
     }
-    return reader->Finish();
+    return pages.Finish();
   }));
   return samples;
 }
@@ -197,15 +196,21 @@ absl::StatusOr<v1::WorkerRecord> ControlClient::DrainWorker(const std::string& n
 }
 
 absl::StatusOr<v1::CreateBackupResponse> ControlClient::CreateBackup(const std::string& name) {
+  // The waiting for a coordinator that is away is done here, since Create is sent once.
+  RSIDIFF_RETURN_IF_ERROR(GetInfo().status());
   v1::CreateBackupRequest request;
   request.set_name(name);
   v1::CreateBackupResponse response;
-  RSIDIFF_RETURN_IF_ERROR(WithRetries([&](grpc::ClientContext& context) {
-    // A large database on another disk is copied.
-    context.set_deadline(absl::ToChronoTime(absl::Now() + kBackupDeadline));
-    return stubs_->backups->Create(&context, request, &response);
-  }));
-  return response;
+  grpc::ClientContext context;
+  // A large database on another disk is copied.
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kBackupDeadline));
+  const grpc::Status status = stubs_->backups->Create(&context, request, &response);
+  if (status.ok()) return response;
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return Unanswered(status.error_message());
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return FromGrpc(status);
+  return absl::UnavailableError(
+      absl::StrCat("the coordinator at ", address_,
+                   " did not confirm the backup, which may be there all the same: ", status.error_message()));
 }
 
 absl::StatusOr<v1::RunStatus> ControlClient::FindRun(absl::string_view id_or_name) {

@@ -16,9 +16,10 @@
 namespace rsidiff::coordinator {
 
 /// The coordinator's client-facing API (coordinator.proto, ControlService), one blocking call a method.
-/// Mutating calls carry a request id, so that trying them again is safe. A coordinator that cannot be
-/// reached is tried again for `patience`, then the call is UNAVAILABLE with its address. Other errors
-/// have the coordinator's code and message.
+/// Mutating calls but CreateBackup carry a request id, so that trying them again is safe. A coordinator that
+/// cannot be reached is tried again for `patience`, then the call is UNAVAILABLE with its address. One that
+/// does not answer is DEADLINE_EXCEEDED, with its address too. Other errors have the coordinator's code and
+/// message.
 class ControlClient {
  public:
   ControlClient(std::string address, absl::Duration patience);
@@ -27,8 +28,8 @@ class ControlClient {
   const std::string& address() const { return address_; }
 
   absl::StatusOr<v1::GetInfoResponse> GetInfo();
-  /// The same `request_id` again gives the same run.
-  absl::StatusOr<uint64_t> SubmitRun(std::string request_id, v1::RunSpec spec, v1::RunInputs inputs);
+  /// The same request_id again gives the same run.
+  absl::StatusOr<uint64_t> SubmitRun(const v1::SubmitRunRequest& request);
   absl::StatusOr<v1::ListRunsResponse> ListRuns();
   absl::StatusOr<v1::RunStatus> GetRun(uint64_t run_id);
   absl::StatusOr<v1::RunStatus> SetRunState(uint64_t run_id, v1::RunState state);
@@ -41,7 +42,8 @@ class ControlClient {
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   absl::StatusOr<v1::WorkerRecord> DrainWorker(const std::string& name, absl::Duration deadline);
 
-  /// A backup on the coordinator's host; an empty name stands for the time.
+  /// A backup on the coordinator's host; an empty name stands for the time. Sent once: UNAVAILABLE when the
+  /// connection breaks meanwhile.
   absl::StatusOr<v1::CreateBackupResponse> CreateBackup(const std::string& name);
 
   /// Finds a run by id, or the newest of a name. NOT_FOUND suggests a near name.
@@ -54,8 +56,12 @@ class ControlClient {
  private:
   struct Stubs;
 
+  // `call` gets a grpc::ClientContext with the deadline of a short call, or with `deadline` from now.
   template <typename Call>
   absl::Status WithRetries(const Call& call);
+  template <typename Call>
+  absl::Status WithRetries(absl::Duration deadline, const Call& call);
+  absl::Status Unanswered(absl::string_view message) const;
 
   const std::string address_;
   const absl::Duration patience_;

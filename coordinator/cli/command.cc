@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 namespace rsidiff::coordinator {
@@ -112,7 +113,9 @@ void CommandSet::Bind(CLI::App* app, Command command) {
   app->callback([this, command = std::move(command)] { selected_ = command; });
 }
 
-ExitCode RunCommandLine(std::vector<std::string> arguments, Environment& environment) {
+namespace {
+
+ExitCode ParseAndRun(std::vector<std::string> arguments, Environment& environment) {
   CommandContext context(environment);
   CommandSet commands;
   CLI::App app("rsidiff: self-evolution of diffusion models over a fleet of workers", "rsidiff");
@@ -134,6 +137,17 @@ ExitCode RunCommandLine(std::vector<std::string> arguments, Environment& environ
   if (!commands.selected()) return ExitCode::kUsage;
   const absl::StatusOr<ExitCode> result = commands.selected()(context);
   return result.ok() ? *result : Report(result.status(), environment);
+}
+
+}  // namespace
+
+ExitCode RunCommandLine(std::vector<std::string> arguments, Environment& environment) {
+  // Commands return their errors. What a library throws all the same is told like them.
+  try {
+    return ParseAndRun(std::move(arguments), environment);
+  } catch (const std::exception& error) {
+    return Report(absl::InternalError(error.what()), environment);
+  }
 }
 
 }  // namespace rsidiff::coordinator

@@ -7,10 +7,23 @@
 namespace rsidiff::coordinator {
 namespace {
 
+std::vector<const CLI::App*> SubCommands(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+// The commands that have commands of their own: run, round, ...
+std::vector<std::string> Groups(const CLI::App& root) {
+  std::vector<std::string> groups;
+  for (const CLI::App* sub : SubCommands(root)) {
+    if (!SubCommands(*sub).empty()) groups.push_back(sub->get_name());
+  }
+  return groups;
+}
+
 // Lines `"run submit") words="--watch --dry-run";;` for every command under `app`.
 void AddCases(const CLI::App& app, const std::string& path, std::string& cases) {
   std::vector<std::string> words;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+  for (const CLI::App* sub : SubCommands(app)) {
     words.push_back(sub->get_name());
     AddCases(*sub, path.empty() ? sub->get_name() : absl::StrCat(path, " ", sub->get_name()), cases);
   }
@@ -26,6 +39,10 @@ void AddCases(const CLI::App& app, const std::string& path, std::string& cases) 
 std::string BashCompletion(const CLI::App& root) {
   std::string cases;
   AddCases(root, "", cases);
+  const std::vector<std::string> groups = Groups(root);
+  const auto with_word = [](std::string* out, const std::string& group) {
+    absl::StrAppend(out, "\"", group, " \"*");
+  };
   return absl::StrCat(
       R"(# bash completion for rsidiff
 _rsidiff() {
@@ -39,8 +56,7 @@ _rsidiff() {
     fi
     case "${path:+$path }$word" in
       )",
-      "run | round | worker | completion) path=$word ;;\n"
-      "      \"run \"* | \"round \"* | \"worker \"* | \"completion \"*)\n"
+      absl::StrJoin(groups, " | "), ") path=$word ;;\n      ", absl::StrJoin(groups, " | ", with_word), ")\n",
       "        if [[ $path != *' '* && $word != -* ]]; then path=\"$path $word\"; fi ;;\n"
       "      *) if [[ -z $path && $word != -* ]]; then path=$word; fi ;;\n"
       "    esac\n  done\n  case \"$path\" in\n",

@@ -51,7 +51,7 @@ class Doctor {
       CheckStore();
       CheckWorkers();
     }
-    CheckDisk("current folder", std::filesystem::current_path());
+    CheckCurrentFolder();
     return std::move(findings_);
   }
 
@@ -100,6 +100,16 @@ class Doctor {
       CheckDisk("artifacts", folder);
     } else {
       Add(Verdict::kOk, "artifacts", "streamed through the coordinator (its folder is not seen from here)");
+    }
+  }
+
+  void CheckCurrentFolder() {
+    std::error_code error;
+    const std::filesystem::path folder = std::filesystem::current_path(error);
+    if (error) {
+      Add(Verdict::kWarning, "current folder", absl::StrCat("is gone: ", error.message()));
+    } else {
+      CheckDisk("current folder", folder);
     }
   }
 

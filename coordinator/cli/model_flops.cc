@@ -6,8 +6,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "coordinator/cli/model_config.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -25,10 +25,7 @@ class Config {
   Config(nlohmann::json json, std::string name) : json_(std::move(json)), name_(std::move(name)) {}
 
   static absl::StatusOr<Config> Read(const fs::path& path) {
-    RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-    nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object())
-      return absl::InvalidArgumentError(absl::StrCat("not a JSON object: ", path.string()));
+    RSIDIFF_ASSIGN_OR_RETURN(nlohmann::json json, ReadModelConfig(path));
     return Config(std::move(json), path.string());
   }
 

@@ -13,9 +13,13 @@ namespace rsidiff::coordinator {
 namespace fs = std::filesystem;
 
 absl::StatusOr<NewFolder> NewFolder::Create(const fs::path& destination) {
-  fs::path place = fs::absolute(destination).lexically_normal();
-  if (!place.has_filename()) place = place.parent_path();  // "out/"
   std::error_code error;
+  fs::path place = fs::absolute(destination, error).lexically_normal();
+  if (error) {
+    return ErrnoStatus(error.value(),
+                       absl::StrCat("cannot tell the current folder, for ", destination.string()));
+  }
+  if (!place.has_filename()) place = place.parent_path();  // "out/"
   const fs::file_status status = fs::status(place, error);
   if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(place, error))) {
     return absl::AlreadyExistsError(absl::StrCat("there is something already: ", place.string()));

@@ -51,7 +51,12 @@ struct Comparison {
 class ScratchFolder {
  public:
   static absl::StatusOr<ScratchFolder> Create() {
-    fs::path path = fs::temp_directory_path() / absl::StrCat("rsidiff-reproduce-", RandomId());
+    std::error_code error;
+    fs::path path = fs::temp_directory_path(error);
+    if (error) {
+      return ErrnoStatus(error.value(), "no folder for temporary files (TMPDIR, where it is set, else /tmp)");
+    }
+    path /= absl::StrCat("rsidiff-reproduce-", RandomId());
     RSIDIFF_RETURN_IF_ERROR(CreateFolders(path));
     return ScratchFolder(std::move(path));
   }
@@ -100,6 +105,22 @@ absl::StatusOr<std::string> FindWorker(const std::string& given) {
       absl::StrCat("there is no rsidiff-worker at ", beside.string(), "; name one with --worker"));
 }
 
+bool HasText(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string();
+}
+
+// What `rsidiff-worker reproduce` prints. A worker of another version may print something else.
+bool IsSummary(const nlohmann::json& printed) {
+  if (!HasText(printed, "environment") || !HasText(printed, "latents")) return false;
+  const auto pictures = printed.find("pictures");
+  if (pictures == printed.end() || !pictures->is_array()) return false;
+  return std::all_of(pictures->begin(), pictures->end(), [](const nlohmann::json& picture) {
+    const auto index = picture.find("index");
+    return HasText(picture, "file") && index != picture.end() && index->is_number_unsigned();
+  });
+}
+
 absl::StatusOr<Reproduction> Compute(const v1::GetSampleResponse& origin, const std::string& worker,
                                      const std::string& coordinator) {
   RSIDIFF_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::Create());
@@ -109,16 +130,16 @@ absl::StatusOr<Reproduction> Compute(const v1::GetSampleResponse& origin, const 
                            RunProgram({worker, "reproduce", "--coordinator", coordinator, "--task",
                                        task.string(), "--out", scratch.path().string()}));
   const nlohmann::json summary = nlohmann::json::parse(printed, nullptr, /*allow_exceptions=*/false);
-  if (!summary.is_object() || !summary.contains("pictures")) {
+  if (!IsSummary(summary)) {
     return absl::InternalError(absl::StrCat(worker, " printed no summary; is it of another version?"));
   }
   for (const nlohmann::json& picture : summary["pictures"]) {
-    if (picture.value("index", UINT32_MAX) != origin.sample().index()) continue;
+    if (picture["index"].get<uint64_t>() != origin.sample().index()) continue;
     Reproduction made;
-    RSIDIFF_ASSIGN_OR_RETURN(made.png, ReadFile(scratch.path() / picture.value("file", "")));
+    RSIDIFF_ASSIGN_OR_RETURN(made.png, ReadFile(scratch.path() / picture["file"].get<std::string>()));
     made.digest = Sha256Hex(made.png);
-    made.environment = summary.value("environment", "");
-    made.same_latents = summary.value("latents", "") == origin.sample().latents();
+    made.environment = summary["environment"].get<std::string>();
+    made.same_latents = summary["latents"].get<std::string>() == origin.sample().latents();
     return made;
   }
   return absl::InternalError(absl::StrCat(worker, " did not draw sample ", origin.sample().id()));

@@ -11,11 +11,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/scorer/scorer_family.h"
+#include "coordinator/cli/model_config.h"
 #include "coordinator/cli/model_flops.h"
 #include "coordinator/cli/run_text.h"
+#include "coordinator/cli/scheduler_calls.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -31,22 +32,14 @@ uint64_t CeilDivide(uint64_t a, uint64_t b) {
   return b == 0 ? 0 : (a + b - 1) / b;
 }
 
-absl::StatusOr<nlohmann::json> ReadJson(const std::filesystem::path& path) {
-  RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object())
-    return absl::InvalidArgumentError(absl::StrCat("not a JSON object: ", path.string()));
-  return json;
-}
-
 struct Geometry {
   uint32_t sample_size = 0;   // of the UNet, in latent pixels
   uint32_t scale_factor = 8;  // pixels a latent pixel, from the number of the VAE's blocks
 };
 
 absl::StatusOr<Geometry> ReadGeometry(const std::filesystem::path& model) {
-  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::json unet, ReadJson(model / "unet/config.json"));
-  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::json vae, ReadJson(model / "vae/config.json"));
+  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::json unet, ReadModelConfig(model / "unet/config.json"));
+  RSIDIFF_ASSIGN_OR_RETURN(const nlohmann::json vae, ReadModelConfig(model / "vae/config.json"));
   const auto size = unet.find("sample_size");
   if (size == unet.end() || !size->is_number_unsigned() || size->get<uint64_t>() > 4096) {
     return absl::InvalidArgumentError(
@@ -85,8 +78,8 @@ uint64_t CheckpointBytes(const v1::RunSpec& spec) {
   return spec.rounds() * (trained + states * trained * kTrainingStateParts);
 }
 
-uint64_t UnetCalls(uint64_t samples, uint32_t steps, double guidance_scale) {
-  return samples * steps * (guidance_scale == 1 ? 1 : 2);
+uint64_t UnetPasses(uint64_t samples, uint64_t calls, double guidance_scale) {
+  return samples * calls * (guidance_scale == 1 ? 1 : 2);
 }
 
 struct Drawn {
@@ -176,9 +169,12 @@ absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& pro
   plan.evaluation_tasks = CeilDivide(plan.evaluation_samples, sampling.chunk());
   plan.train_steps = uint64_t{plan.rounds} * spec.train().steps();
   const Drawn drawn = SamplesDrawn(plan);
+  RSIDIFF_ASSIGN_OR_RETURN(const CallPattern pattern,
+                           ReadCallPattern(sampling.scheduler(), spec.model().path()));
   plan.unet_calls =
-      UnetCalls(drawn.training, sampling.steps(), sampling.guidance_scale()) +
-      UnetCalls(drawn.evaluation, spec.evaluation().steps(), spec.evaluation().guidance_scale());
+      UnetPasses(drawn.training, CallsOf(pattern, sampling.steps()), sampling.guidance_scale()) +
+      UnetPasses(drawn.evaluation, CallsOf(pattern, spec.evaluation().steps()),
+                 spec.evaluation().guidance_scale());
   const uint64_t samples = drawn.training + drawn.evaluation;
   const uint64_t pixels = uint64_t{plan.width} * plan.height;
   plan.picture_bytes = samples * pixels * 3;

@@ -30,7 +30,9 @@ struct RunPlan {
   uint64_t train_steps = 0;  // of all rounds
   uint32_t width = 0;
   uint32_t height = 0;
-  uint64_t unet_calls = 0;  // forward passes of one sample (guidance counts twice), sampling and evaluation
+  // Forward passes of one sample (guidance counts twice), sampling and evaluation. PNDM makes more than
+  // steps.
+  uint64_t unet_calls = 0;
   // Upper estimates, in bytes, of what the run leaves in the artifact store.
   uint64_t picture_bytes = 0;
   uint64_t latent_bytes = 0;

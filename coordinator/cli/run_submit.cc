@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "common/artifact/folder.h"
 #include "common/base/digest.h"
+#include "common/base/protocol.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_file.h"
 #include "common/config/yaml_writer.h"
@@ -19,6 +20,7 @@
 #include "coordinator/cli/filter_report.h"
 #include "coordinator/cli/run_follow.h"
 #include "coordinator/cli/run_plan.h"
+#include "coordinator/cli/submission_size.h"
 #include "coordinator/prompt/source.h"
 
 namespace rsidiff::coordinator {
@@ -34,8 +36,6 @@ struct SubmitOptions {
   GpuRate gpu;
 };
 
-// More would not fit one message.
-constexpr size_t kMaxAllPromptBytes = 64u << 20;
 constexpr size_t kShownWarnings = 10;
 
 struct Prompts {
@@ -94,14 +94,6 @@ absl::StatusOr<Prompts> ReadPrompts(const v1::RunSpec& spec, const std::string& 
   RSIDIFF_ASSIGN_OR_RETURN(prompts.train, ReadList(spec.prompts().train(), context));
   RSIDIFF_ASSIGN_OR_RETURN(prompts.evaluation, ReadList(spec.prompts().evaluation(), context));
   RSIDIFF_RETURN_IF_ERROR(FilterTraining(spec.prompts().filter(), judge_cache, prompts, context));
-  size_t bytes = 0;
-  for (const LoadedPrompts* list : {&prompts.train, &prompts.evaluation}) {
-    for (const std::string& prompt : list->prompts) bytes += prompt.size();
-  }
-  if (bytes > kMaxAllPromptBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the prompts hold ", bytes, " bytes; a run takes at most ", kMaxAllPromptBytes));
-  }
   const std::unordered_set<std::string> trained(prompts.train.prompts.begin(), prompts.train.prompts.end());
   const auto shared = std::count_if(prompts.evaluation.prompts.begin(), prompts.evaluation.prompts.end(),
                                     [&](const std::string& prompt) { return trained.count(prompt) > 0; });
@@ -132,10 +124,21 @@ class Importer {
   std::map<std::string, std::string> digests_;
 };
 
-absl::StatusOr<v1::RunInputs> StoreInputs(const v1::RunSpec& spec, Prompts prompts, CommandContext& context) {
+// The submission but for the digests of what is stored with it.
+v1::SubmitRunRequest RequestOf(const v1::RunSpec& spec, LoadedPrompts train, LoadedPrompts evaluation) {
+  v1::SubmitRunRequest request;
+  *request.mutable_spec() = spec;
+  v1::RunInputs& inputs = *request.mutable_inputs();
+  for (std::string& prompt : train.prompts) inputs.add_train_prompts(std::move(prompt));
+  for (std::string& prompt : evaluation.prompts) inputs.add_evaluation_prompts(std::move(prompt));
+  return request;
+}
+
+// Stores folders and `rejected_lines`, and puts their digests into `inputs`.
+absl::StatusOr<v1::RunInputs> StoreInputs(const v1::RunSpec& spec, const std::string& rejected_lines,
+                                          v1::RunInputs inputs, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore> store, context.client().OpenArtifacts());
   Importer importer(*store, context);
-  v1::RunInputs inputs;
   RSIDIFF_ASSIGN_OR_RETURN(*inputs.mutable_model(), importer.Import(spec.model().path()));
   for (const v1::ScorerSpec& scorer : spec.scorers()) {
     v1::ScorerInputs& stored = (*inputs.mutable_scorers())[scorer.name()];
@@ -143,12 +146,9 @@ absl::StatusOr<v1::RunInputs> StoreInputs(const v1::RunSpec& spec, Prompts promp
     RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_tokenizer(), importer.Import(scorer.tokenizer()));
     RSIDIFF_ASSIGN_OR_RETURN(*stored.mutable_clip(), importer.Import(scorer.clip()));
   }
-  if (spec.prompts().filter().enabled()) *inputs.mutable_filtered() = prompts.filtered;
-  if (!prompts.rejected_lines.empty()) {
-    RSIDIFF_ASSIGN_OR_RETURN(*inputs.mutable_rejected_prompts(), store->Put(prompts.rejected_lines));
+  if (!rejected_lines.empty()) {
+    RSIDIFF_ASSIGN_OR_RETURN(*inputs.mutable_rejected_prompts(), store->Put(rejected_lines));
   }
-  for (std::string& prompt : prompts.train.prompts) inputs.add_train_prompts(std::move(prompt));
-  for (std::string& prompt : prompts.evaluation.prompts) inputs.add_evaluation_prompts(std::move(prompt));
   return inputs;
 }
 
@@ -176,17 +176,22 @@ absl::StatusOr<ExitCode> Submit(const SubmitOptions& options, CommandContext& co
   RSIDIFF_ASSIGN_OR_RETURN(Prompts prompts, ReadPrompts(file.spec, options.judge_cache, context));
   const PromptCounts counts = {prompts.train.prompts.size(), prompts.evaluation.prompts.size()};
   RSIDIFF_ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(file.spec, counts, options.gpu));
+  v1::SubmitRunRequest request =
+      RequestOf(file.spec, std::move(prompts.train), std::move(prompts.evaluation));
+  request.set_request_id(options.request_id.empty() ? RandomId() : options.request_id);
+  if (file.spec.prompts().filter().enabled())
+    *request.mutable_inputs()->mutable_filtered() = prompts.filtered;
+  RSIDIFF_RETURN_IF_ERROR(CheckSubmissionSize(request, kMaxMessageBytes));
   if (options.dry_run) {
     PrintDryRun(file.spec, plan, context);
     return ExitCode::kOk;
   }
   // Asked first, so that an unreachable coordinator is told before large folders are hashed.
   RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
-  RSIDIFF_ASSIGN_OR_RETURN(v1::RunInputs inputs, StoreInputs(file.spec, std::move(prompts), context));
   RSIDIFF_ASSIGN_OR_RETURN(
-      const uint64_t id,
-      context.client().SubmitRun(options.request_id.empty() ? RandomId() : options.request_id, file.spec,
-                                 std::move(inputs)));
+      *request.mutable_inputs(),
+      StoreInputs(file.spec, prompts.rejected_lines, std::move(*request.mutable_inputs()), context));
+  RSIDIFF_ASSIGN_OR_RETURN(const uint64_t id, context.client().SubmitRun(request));
   context.Note(absl::StrCat("submitted run ", id, " ", file.spec.name()));
   if (options.watch) {
     if (!context.json) context.out() << id << std::endl;

@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
+#include "common/base/enum_label.h"
 
 namespace rsidiff::coordinator {
 namespace {
-
-std::string LowerWithout(absl::string_view name, absl::string_view prefix) {
-  return absl::AsciiStrToLower(absl::StripPrefix(name, prefix));
-}
 
 // Round 0 is the base model: it is only evaluated.
 std::vector<std::string> TrainingCells(const v1::RoundRecord& round) {
@@ -39,13 +34,13 @@ std::vector<std::string> EvaluationCells(const v1::RunSpec& spec, const v1::Eval
 }  // namespace
 
 std::string StateName(v1::RunState state) {
-  return LowerWithout(v1::RunState_Name(state), "RUN_STATE_");
+  return EnumLabel(v1::RunState_Name(state), "RUN_STATE_");
 }
 std::string PhaseName(v1::RoundPhase phase) {
-  return LowerWithout(v1::RoundPhase_Name(phase), "ROUND_PHASE_");
+  return EnumLabel(v1::RoundPhase_Name(phase), "ROUND_PHASE_");
 }
 std::string WorkerStateName(v1::WorkerState state) {
-  return LowerWithout(v1::WorkerState_Name(state), "WORKER_STATE_");
+  return EnumLabel(v1::WorkerState_Name(state), "WORKER_STATE_");
 }
 
 std::string DurationText(absl::Duration duration) {

@@ -33,8 +33,8 @@ class Follower {
         interval = kPollInterval;
         Show(*status);
         if (HasEnded(status->run().state())) return Finish(*status);
-      } else if (absl::IsUnavailable(status.status()) || absl::IsDeadlineExceeded(status.status())) {
-        ShowUnreachable();
+      } else if (MayPass(status.status())) {
+        ShowTrouble(status.status());
         interval = std::min(2 * interval, kLongestRetryInterval);
       } else {
         return status.status();
@@ -44,6 +44,12 @@ class Follower {
   }
 
  private:
+  // RESOURCE_EXHAUSTED: the coordinator has more calls than it takes.
+  static bool MayPass(const absl::Status& status) {
+    return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+           absl::IsResourceExhausted(status);
+  }
+
   void Show(const v1::RunStatus& status) {
     if (unreachable_ && !context_.environment.err_terminal.interactive)
       context_.Note("coordinator reachable again");
@@ -57,8 +63,11 @@ class Follower {
     }
   }
 
-  void ShowUnreachable() {
-    const std::string text = absl::StrCat("coordinator not reachable at ", client_.address(), ", retrying");
+  void ShowTrouble(const absl::Status& status) {
+    const std::string text =
+        absl::IsResourceExhausted(status)
+            ? absl::StrCat("coordinator at ", client_.address(), " is overloaded, retrying")
+            : absl::StrCat("coordinator not reachable at ", client_.address(), ", retrying");
     if (context_.environment.err_terminal.interactive) {
       region_.Draw({Styled(text, Style::kYellow, context_.environment.err_terminal)});
     } else if (!unreachable_) {

@@ -62,20 +62,30 @@ std::string SampleLine(const v1::SampleRecord& sample, const std::string& file) 
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-absl::Status WriteSamples(const std::vector<v1::SampleRecord>& samples, const std::string& out,
-                          CommandContext& context) {
+// The number of pictures written: not every sample has been drawn yet.
+absl::StatusOr<size_t> WriteSamples(const std::vector<v1::SampleRecord>& samples, const std::string& out,
+                                    CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::Create(out));
   RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore> store, context.client().OpenArtifacts());
   std::string lines;
+  size_t pictures = 0;
   for (const v1::SampleRecord& sample : samples) {
+    if (sample.image().empty()) continue;
     const std::string file = absl::StrFormat("%05d.png", sample.index());
-    if (sample.image().empty()) continue;  // not drawn yet
     RSIDIFF_ASSIGN_OR_RETURN(const std::string png, store->Get(sample.image()));
     RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(folder.path() / file, png));
     lines += SampleLine(sample, file);
+    ++pictures;
   }
   RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(folder.path() / "samples.jsonl", lines));
-  return folder.Commit();
+  RSIDIFF_RETURN_IF_ERROR(folder.Commit());
+  return pictures;
+}
+
+std::string PicturesText(size_t pictures, size_t samples) {
+  const size_t missing = samples - pictures;
+  return absl::StrCat("wrote ", pictures, " pictures and samples.jsonl",
+                      missing == 0 ? "" : absl::StrCat("; ", missing, " samples have not been drawn yet"));
 }
 
 absl::StatusOr<ExitCode> Samples(const SamplesOptions& options, CommandContext& context) {
@@ -92,14 +102,17 @@ absl::StatusOr<ExitCode> Samples(const SamplesOptions& options, CommandContext& 
                                             " samples of round ", options.round));
   }
   samples = Best(std::move(samples), options.top, options.evaluation);
-  if (!options.out.empty()) RSIDIFF_RETURN_IF_ERROR(WriteSamples(samples, options.out, context));
+  size_t pictures = 0;
+  if (!options.out.empty()) {
+    RSIDIFF_ASSIGN_OR_RETURN(pictures, WriteSamples(samples, options.out, context));
+  }
   if (context.json) {
     v1::ListSamplesResponse list;
     *list.mutable_samples() = {samples.begin(), samples.end()};
     context.PrintJson(list);
   } else {
     context.out() << options.out << "\n";
-    context.Note(absl::StrCat("wrote ", samples.size(), " pictures and samples.jsonl"));
+    context.Note(PicturesText(pictures, samples.size()));
   }
   return ExitCode::kOk;
 }

@@ -1,9 +1,8 @@
 #include <CLI/CLI.hpp>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "common/base/enum_label.h"
 #include "common/base/status_macros.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/run_text.h"
@@ -12,8 +11,7 @@ namespace rsidiff::coordinator {
 namespace {
 
 std::string TaskKindText(int kind) {
-  return absl::AsciiStrToLower(
-      absl::StripPrefix(v1::TaskKind_Name(static_cast<v1::TaskKind>(kind)), "TASK_KIND_"));
+  return EnumLabel(v1::TaskKind_Name(static_cast<v1::TaskKind>(kind)), "TASK_KIND_");
 }
 
 std::string HeldText(const v1::WorkerRecord& worker) {

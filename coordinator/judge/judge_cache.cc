@@ -1,10 +1,10 @@
 #include "coordinator/judge/judge_cache.h"
 
-#include <cstdlib>
 #include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/cache_folder.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "rocksdb/db.h"
@@ -51,12 +51,7 @@ absl::Status JudgeCache::Put(const std::string& key, const Judgement& judgement)
 }
 
 std::filesystem::path DefaultJudgeCache() {
-  for (const auto& [variable, below] : {std::pair("XDG_CACHE_HOME", ""), std::pair("HOME", ".cache")}) {
-    const char* folder = std::getenv(variable);
-    if (folder != nullptr && *folder != '\0')
-      return std::filesystem::path(folder) / below / "rsidiff" / "judge";
-  }
-  return std::filesystem::temp_directory_path() / "rsidiff" / "judge";
+  return CacheFolder() / "judge";
 }
 
 }  // namespace rsidiff::coordinator

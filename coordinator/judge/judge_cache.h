@@ -34,7 +34,7 @@ class JudgeCache {
   const std::unique_ptr<rocksdb::DB> db_;
 };
 
-/// $XDG_CACHE_HOME/rsidiff/judge, else ~/.cache/rsidiff/judge, else a folder for temporary files.
+/// Below CacheFolder().
 std::filesystem::path DefaultJudgeCache();
 
 }  // namespace rsidiff::coordinator

@@ -56,7 +56,7 @@ uint64_t MinHash(const std::vector<uint64_t>& pairs, uint64_t function) {
   return least;
 }
 
-// Kept prompts by band and bucket: chains through arrays, newest last.
+// Kept prompts by band and bucket: chains through arrays, newest first.
 class Buckets {
  public:
   explicit Buckets(size_t prompts) {

@@ -44,8 +44,8 @@ struct Nearest {
 
 /// Goes through `order` (indices into `contents`) and keeps a prompt unless one kept before is more similar
 /// than `max_similarity`; answers for each index of `contents` what was nearest among those it was compared
-/// with. Memory: 400 bytes a prompt. A bucket offers a prompt at most 64 kept ones, in the order they were
-/// kept, so the time is bounded too. A pure function of its arguments.
+/// with. Memory: 400 bytes a prompt. A bucket offers a prompt at most 64 kept ones, the newest first, so the
+/// time is bounded too. A pure function of its arguments.
 std::vector<Nearest> FindNearDuplicates(const std::vector<Content>& contents,
                                         absl::Span<const uint32_t> order, double max_similarity);
 

@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "coordinator/service/core_call.h"
+#include "coordinator/service/pool_call.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -51,8 +52,7 @@ class PutStream final : public grpc::ServerReadReactor<v1::PutArtifactRequest> {
             absl::StrCat("the first message must carry a digest, not '", message_.digest(), "'"));
       }
       digest_ = message_.digest();
-      RSIDIFF_ASSIGN_OR_RETURN(bool present, parts_.store->Contains(digest_));
-      if (present) return false;
+      if (parts_.store->IsSound(digest_)) return false;
       RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(parts_.store));
       writer_.emplace(std::move(writer));
       return true;
@@ -167,17 +167,8 @@ grpc::ServerWriteReactor<v1::GetArtifactResponse>* ArtifactServiceAdapter::Get(
 grpc::ServerUnaryReactor* ArtifactServiceAdapter::Stat(grpc::CallbackServerContext* context,
                                                        const v1::StatArtifactsRequest* request,
                                                        v1::StatArtifactsResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Time started = absl::Now();
-  auto finish = [this, reactor, started](const absl::Status& status) {
-    parts_.metrics->CountCall("Stat", status.code(), absl::Now() - started);
-    reactor->Finish(ToGrpc(status));
-  };
-  // Request and response live until Finish.
-  bool queued = parts_.io->Submit(
-      [this, request, response, finish] { finish(FindPresent(*parts_.store, *request, response)); });
-  if (!queued) finish(Overloaded());
-  return reactor;
+  return AnswerInPool(*parts_.io, UnaryCall("Stat", context, parts_.metrics),
+                      [this, request, response] { return FindPresent(*parts_.store, *request, response); });
 }
 
 grpc::ServerUnaryReactor* ArtifactServiceAdapter::Locate(grpc::CallbackServerContext* context,

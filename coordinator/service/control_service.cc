@@ -3,7 +3,9 @@
 #include <optional>
 
 #include "absl/time/clock.h"
+#include "common/base/status_macros.h"
 #include "coordinator/service/core_call.h"
+#include "coordinator/service/pool_call.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -92,24 +94,18 @@ grpc::ServerUnaryReactor* ControlServiceAdapter::SetRunState(grpc::CallbackServe
 grpc::ServerUnaryReactor* ControlServiceAdapter::ForkRun(grpc::CallbackServerContext* context,
                                                          const v1::ForkRunRequest* request,
                                                          v1::SubmitRunResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const absl::Time started = absl::Now();
-  auto finish = [this, reactor, response, started](absl::StatusOr<Response> answer) {
-    if (answer.ok()) *response = std::get<v1::SubmitRunResponse>(*std::move(answer));
-    parts_.metrics->CountCall("ForkRun", answer.status().code(), absl::Now() - started);
-    reactor->Finish(ToGrpc(answer.status()));
-  };
-  // Request and response live until Finish.
-  bool queued = parts_.io->Submit([this, request, finish] {
+  const UnaryCall call("ForkRun", context, parts_.metrics);
+  return RunInPool(*parts_.io, call, [this, call, request, response] {
     auto fork = ReadForkSource(*parts_.database, *request);
-    if (!fork.ok()) return finish(fork.status());
-    PendingCall call;
-    call.request = *std::move(fork);
-    call.done = finish;
-    parts_.loop->Call(std::move(call));
+    if (!fork.ok()) return call.Finish(fork.status());
+    PendingCall pending;
+    pending.request = *std::move(fork);
+    pending.done = [call, response](absl::StatusOr<Response> answer) {
+      if (answer.ok()) *response = std::get<v1::SubmitRunResponse>(*std::move(answer));
+      call.Finish(answer.status());
+    };
+    parts_.loop->Call(std::move(pending));
   });
-  if (!queued) finish(Overloaded());
-  return reactor;
 }
 
 grpc::ServerUnaryReactor* ControlServiceAdapter::ListWorkers(grpc::CallbackServerContext*,
@@ -147,20 +143,11 @@ template <typename Request, typename Response>
 grpc::ServerUnaryReactor* ControlServiceAdapter::Read(
     const char* method, grpc::CallbackServerContext* context, const Request* request, Response* response,
     absl::StatusOr<Response> (*read)(const Database&, const Request&)) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Time started = absl::Now();
-  auto finish = [this, method, reactor, started](const absl::Status& status) {
-    parts_.metrics->CountCall(method, status.code(), absl::Now() - started);
-    reactor->Finish(ToGrpc(status));
-  };
-  // Request and response live until Finish.
-  bool queued = parts_.io->Submit([this, request, response, read, finish] {
-    absl::StatusOr<Response> answer = read(*parts_.database, *request);
-    if (answer.ok()) *response = *std::move(answer);
-    finish(answer.status());
+  const UnaryCall call(method, context, parts_.metrics);
+  return AnswerInPool(*parts_.io, call, [this, request, response, read]() -> absl::Status {
+    RSIDIFF_ASSIGN_OR_RETURN(*response, read(*parts_.database, *request));
+    return absl::OkStatus();
   });
-  if (!queued) finish(Overloaded());
-  return reactor;
 }
 
 }  // namespace rsidiff::coordinator

@@ -20,6 +20,7 @@
 #include "common/base/digest.h"
 #include "common/base/fault_point.h"
 #include "common/base/file.h"
+#include "common/base/protocol.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
 #include "coordinator/service/service_discovery.h"
@@ -29,7 +30,6 @@
 namespace rsidiff::coordinator {
 namespace {
 
-constexpr int kMaxMessageBytes = 64 << 20;
 constexpr int kIoThreads = 4;
 constexpr size_t kMaxIoJobs = 4096;
 constexpr absl::Duration kSnapshotTimeout = absl::Seconds(2);

@@ -6,8 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/string_view.h"
-
 namespace rsidiff::coordinator {
 
 /// One metric family that is made anew at every scrape.
@@ -30,8 +28,5 @@ class FamilyBuilder {
  private:
   prometheus::MetricFamily family_;
 };
-
-/// "ROUND_PHASE_SAMPLE", "ROUND_PHASE_" -> "sample": an enum value as run files write it.
-std::string EnumLabel(absl::string_view name, absl::string_view prefix);
 
 }  // namespace rsidiff::coordinator

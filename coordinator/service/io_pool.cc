@@ -5,7 +5,7 @@
 namespace rsidiff::coordinator {
 
 absl::Status Overloaded() {
-  return absl::ResourceExhaustedError("the coordinator is overloaded");
+  return absl::UnavailableError("the coordinator is overloaded");
 }
 
 IoPool::IoPool(int threads, size_t max_queue) : max_queue_(max_queue) {

@@ -11,7 +11,8 @@
 
 namespace rsidiff::coordinator {
 
-/// What a call answers whose work the pool does not take.
+/// What a call answers whose work the pool does not take: UNAVAILABLE, after which callers try again. A full
+/// disk, after which they do not, is RESOURCE_EXHAUSTED.
 absl::Status Overloaded();
 
 /// Threads for file and database work, which may not block the RPC library's own. Thread-safe.

@@ -2,9 +2,8 @@
 
 #include <map>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "common/base/enum_label.h"
 #include "common/telemetry/log.h"
 #include "coordinator/service/family_builder.h"
 
@@ -274,10 +273,6 @@ Families TrainingFamilies(const std::vector<const v1::RunStatus*>& runs) {
 }
 
 }  // namespace
-
-std::string EnumLabel(absl::string_view name, absl::string_view prefix) {
-  return absl::AsciiStrToLower(absl::StripPrefix(name, prefix));
-}
 
 std::vector<prometheus::MetricFamily> StateFamilies(const StateSnapshot& snapshot) {
   std::vector<const v1::RunStatus*> shown;

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 build=build/bench
 cmake --preset release -B "$build" -DRSIDIFF_TESTS=ON > build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
-ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps select_steps coordinator_load
+ninja -C "$build" rsidiff rsidiff-coordinator rsidiff-worker finetune_steps select_steps cover_million coordinator_load
 export RSIDIFF_BIN=$PWD/$build/bin
 python=.venv-test/bin/python
 if ! cmp -s deploy/requirements-bench.txt .venv-bench/.installed; then
@@ -31,6 +31,8 @@ echo "== loading against diffusers"
 "$python" tests/bench/load/load_memory.py --worker "$RSIDIFF_BIN/rsidiff-worker"
 echo "== filtering a million prompts"
 "$python" tests/bench/prompts/filter_million.py "$RSIDIFF_BIN/rsidiff"
+echo "== near-duplicates by the embeddings of a million prompts"
+"$RSIDIFF_BIN/cover_million"
 echo "== steps of a round of a million samples"
 "$RSIDIFF_BIN/select_steps"
 echo "== coordinator: durable tasks a second against Ray"

@@ -11,9 +11,10 @@ COMMON = ["common/base"]
 ENGINE = ["common/base", "common/image", "common/text"]
 ALLOWED = {
     "common/base": [],
+    "common/rpc": COMMON,
     "common/scorer": ["proto"],
     "common/config": COMMON + ["proto", "common/scorer"],
-    "common/artifact": COMMON + ["proto"],
+    "common/artifact": COMMON + ["proto", "common/rpc"],
     "common/telemetry": COMMON + ["proto"],
     "common/image": COMMON,
     "common/text": COMMON,
@@ -36,7 +37,7 @@ ALLOWED = {
 
 # Libraries: headers that only these folders may include.
 TORCH = ["worker/tensor", "worker/model", "worker/sampler", "worker/scorer", "worker/train", "worker/phase", "worker/command"]
-GRPC = ["worker/agent", "coordinator/service", "coordinator/cli", "common/artifact/coordinator_store", "common/artifact/open_store"]
+GRPC = ["common/rpc", "worker/agent", "coordinator/service", "coordinator/cli", "common/artifact/coordinator_store", "common/artifact/open_store"]
 LIBRARIES = [
     (re.compile(r"^(torch|ATen|c10)/"), "torch", TORCH),
     (re.compile(r"^(grpc|grpcpp)/|\.grpc\.pb\.h$"), "gRPC", GRPC),

@@ -19,12 +19,6 @@ constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 constexpr absl::Duration kForcedFlush = absl::Seconds(2);
 constexpr BackoffOptions kObstacleBackoff = {absl::Seconds(1), absl::Seconds(30)};
 
-// The host's state and not the task's fault, so the task costs nothing: an artifact store that is away, a
-// full disk.
-bool IsObstacle(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
-}
-
 uint64_t SamplesIn(const v1::TaskResult& result) {
   if (result.has_generate()) return result.generate().images_size();
   if (result.has_score() && result.score().columns_size() > 0) return result.score().columns(0).scores_size();
@@ -36,12 +30,13 @@ uint64_t SamplesIn(const v1::TaskResult& result) {
 Agent::Agent(AgentOptions options, const std::shared_ptr<grpc::Channel>& channel, TaskRunner& runner,
              WorkerMetrics& metrics)
     : options_(std::move(options)),
+      stop_(*options_.stop),
       runner_(runner),
       metrics_(metrics),
       client_(channel),
       poll_client_(channel),
       report_client_(channel),
-      session_({options_.name, options_.capabilities, absl::Seconds(5), options_.report}, client_, leases_,
+      session_({options_.name, options_.capabilities, absl::Seconds(5)}, client_, leases_,
                [this](const Session::State& state) { OnSessionChange(state); }),
       reporter_(options_.name, report_client_, session_, leases_,
                 [this](v1::TaskKind kind, Outcome outcome) { metrics_.CountOutcome(kind, outcome); }),
@@ -172,6 +167,7 @@ absl::StatusOr<v1::LeaseResponse> Agent::PollOnce() {
   request.set_max_tasks(1);
   request.set_wait_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.poll_wait)));
   Backoff backoff({absl::Milliseconds(100), absl::Seconds(2)});
+  bool reported = false;
   while (true) {
     request.set_incarnation(session_.state().incarnation);
     absl::StatusOr<v1::LeaseResponse> response =
@@ -182,7 +178,12 @@ absl::StatusOr<v1::LeaseResponse> Agent::PollOnce() {
       absl::MutexLock lock(&mutex_);
       if (finished_) return absl::CancelledError("the worker leaves");
     }
-    backoff.Wait(stop_);
+    // Lost contact is the session's to tell.
+    if (!absl::IsUnavailable(response.status()) && !std::exchange(reported, true)) {
+      LogWarning(absl::StrCat("a request for work has failed, trying again: ", response.status().message()));
+    }
+    // Once stopped it would not wait; a grant whose answer was lost expires then.
+    if (!backoff.Wait(stop_)) return absl::CancelledError("the worker stops");
   }
 }
 

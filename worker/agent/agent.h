@@ -1,7 +1,6 @@
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -29,8 +28,8 @@ struct AgentOptions {
   /// The next task is asked for when the one in progress is done to this share: late enough to leave
   /// the last tasks of a round to idle workers, early enough to hide the round trip.
   double prefetch_at = 0.8;
-  /// Called with one sentence about registration and lost contact; may be empty.
-  std::function<void(const std::string&)> report;
+  /// The agent notifies it when no task may go on, after Stop or a drain's deadline; for what tasks wait in.
+  std::shared_ptr<absl::Notification> stop = std::make_shared<absl::Notification>();
 };
 
 /// Leases tasks from a coordinator and has a TaskRunner compute them, one at a time. Threads: Run's own
@@ -77,6 +76,7 @@ class Agent {
   bool NotPolling() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !polling_; }
 
   const AgentOptions options_;
+  absl::Notification& stop_;  // options_.stop
   TaskRunner& runner_;
   WorkerMetrics& metrics_;
   CoordinatorClient client_;       // heartbeats, training
@@ -85,7 +85,6 @@ class Agent {
   LeaseTable leases_;
   Session session_;
   CompletionReporter reporter_;
-  absl::Notification stop_;   // no task may go on
   Backoff obstacle_backoff_;  // of Run's thread
   std::thread poll_thread_;
 

@@ -105,11 +105,10 @@ Outcome CompletionReporter::Deliver(Completion& completion) {
       if (!unknown_at.has_value()) unknown_at = state.registrations;
       session_.RequestRegistration();
     } else if (!IsTransient(status)) {
-      LogError(absl::StrCat("the coordinator does not take a result: ", status.message()));
-      if (request.has_error()) return Outcome::kError;
-      request.set_request_id(RandomId());
-      request.set_error(absl::StrCat("result refused: ", status.message()));
-      completion.outcome = Outcome::kError;
+      // A result that does not pass the coordinator's check has ended the lease there, as a task's error.
+      Log(LogLevel::kError, absl::StrCat("the coordinator does not take the result: ", status.message()),
+          LogFieldsOf(*completion.lease));
+      return Outcome::kError;
     }
   } while (backoff.Wait(stop_));
   return Outcome::kFenced;

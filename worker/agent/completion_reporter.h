@@ -33,8 +33,9 @@ struct Completion {
 
 /// Tells the coordinator how leases ended, from a thread of its own and in order, so that the next
 /// task need not wait. A call whose answer was lost is sent again with the same request id until it is
-/// answered or the lease is lost; a fenced result is dropped. A lease leaves the table, and stops
-/// being renewed, once its end is acknowledged.
+/// answered or the lease is lost; a fenced result is dropped, and so is one that the coordinator's check
+/// refuses, which has cost the task an error. A lease leaves the table, and stops being renewed, once its end
+/// is acknowledged.
 class CompletionReporter {
  public:
   /// References have to outlive the reporter. `on_end` is called from its thread with each lease's end

@@ -4,19 +4,11 @@
 
 #include <chrono>
 
+#include "common/base/protocol.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/status.h"
 
 namespace rsidiff::worker {
-namespace {
-
-absl::Status FromGrpc(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  // gRPC and abseil number the canonical codes alike.
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
-
-}  // namespace
-
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& coordinator) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
@@ -26,6 +18,8 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& coordinator) {
   // gRPC's own reconnection delay grows to two minutes, far beyond a lease's life.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
+  // The default, 4 MiB, would refuse the grant of a large task each time that it is asked for.
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   return grpc::CreateCustomChannel(coordinator, grpc::InsecureChannelCredentials(), arguments);
 }
 
@@ -107,6 +101,10 @@ absl::Status CoordinatorClient::CommitCheckpoint(const v1::CommitCheckpointReque
 
 absl::Status CoordinatorClient::DrainWorker(const v1::DrainWorkerRequest& request, absl::Duration timeout) {
   return Invoke(*control_service_, &v1::ControlService::Stub::DrainWorker, request, timeout).status();
+}
+
+absl::StatusOr<v1::GetInfoResponse> CoordinatorClient::GetInfo(absl::Duration timeout) {
+  return Invoke(*control_service_, &v1::ControlService::Stub::GetInfo, v1::GetInfoRequest(), timeout);
 }
 
 void CoordinatorClient::CancelAll() {

@@ -41,6 +41,9 @@ class CoordinatorClient {
   /// ControlService.DrainWorker, for a worker that leaves on its own account.
   absl::Status DrainWorker(const v1::DrainWorkerRequest& request, absl::Duration timeout);
 
+  /// ControlService.GetInfo.
+  absl::StatusOr<v1::GetInfoResponse> GetInfo(absl::Duration timeout);
+
   /// Waits until the channel is connected, at most for `limit`. gRPC drives a reconnection only while
   /// somebody waits for it, every few seconds otherwise; calls that fail at once do not. True when connected.
   bool AwaitConnection(absl::Duration limit);

@@ -11,6 +11,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/address.h"
+#include "common/base/status_macros.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -36,18 +38,14 @@ absl::StatusOr<std::string> LocalAddress(const addrinfo& peer) {
 }  // namespace
 
 absl::StatusOr<std::string> AddressTowards(const std::string& peer) {
-  size_t colon = peer.rfind(':');
-  if (colon == std::string::npos || colon == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("not HOST:PORT: ", peer));
-  }
-  std::string host = peer.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  RSIDIFF_ASSIGN_OR_RETURN(const HostPort target, ParseHostPort(peer));
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
   addrinfo* found = nullptr;
-  int error = getaddrinfo(host.c_str(), peer.c_str() + colon + 1, &hints, &found);
-  if (error != 0)
-    return absl::UnavailableError(absl::StrCat("cannot resolve ", host, ": ", gai_strerror(error)));
+  int error = getaddrinfo(target.host.c_str(), std::to_string(target.port).c_str(), &hints, &found);
+  if (error != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot resolve ", target.host, ": ", gai_strerror(error)));
+  }
   std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, &freeaddrinfo);
   absl::StatusOr<std::string> address = LocalAddress(*addresses);
   if (address.ok()) return address;

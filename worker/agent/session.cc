@@ -8,6 +8,7 @@
 #include "common/base/backoff.h"
 #include "common/base/digest.h"
 #include "common/base/protocol.h"
+#include "common/telemetry/log.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -152,7 +153,7 @@ void Session::RegisterOnce() {
     ++state_.registrations;
     sentence = absl::StrCat("registered as '", options_.name, "' (incarnation ", state_.incarnation, ")");
   }
-  if (options_.report) options_.report(sentence);
+  LogInfo(sentence);
   Publish();
 }
 
@@ -199,12 +200,13 @@ void Session::Lose(const std::string& why) {
     registered_ = false;
     first = !std::exchange(reported_unreachable_, true);
   }
-  if (first && options_.report)
-    options_.report(absl::StrCat("no contact with the coordinator, trying again: ", why));
+  if (first) LogWarning(absl::StrCat("no contact with the coordinator, trying again: ", why));
   Publish();
 }
 
 void Session::Fail(const absl::Status& status) {
+  // Nobody can be told of a result any more; a training, too, would wait for its next members in vain.
+  leases_.DropAll();
   {
     absl::MutexLock lock(&mutex_);
     registered_ = false;

@@ -23,8 +23,6 @@ struct SessionOptions {
   std::string name;
   v1::Capabilities capabilities;
   absl::Duration call_timeout = absl::Seconds(5);
-  /// Called with one sentence about each change for the worse or better; may be empty.
-  std::function<void(const std::string&)> report;
 };
 
 /// This process's standing with the coordinator: registration, heartbeats, lease renewal.
@@ -34,6 +32,7 @@ struct SessionOptions {
 ///   REGISTERED --NOT_FOUND--> UNSURE            the coordinator does not know the worker
 ///   REGISTERED --ABORTED--> UNSURE              all leases are dropped first
 ///   any --FAILED_PRECONDITION, INVALID_ARGUMENT, or ABORTED of Register--> FAILED
+///                                               for good, so that all leases are dropped
 ///
 /// One thread owns the transitions; every public method is thread-safe.
 class Session {

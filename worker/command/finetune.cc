@@ -1,32 +1,35 @@
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
+#include <ATen/core/Tensor.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/image/png.h"
 #include "nlohmann/json.hpp"
 #include "worker/command/command.h"
-#include "worker/model/autoencoder_kl.h"
 #include "worker/model/unet_2d_condition_model.h"
 #include "worker/sampler/pipeline.h"
+#include "worker/tensor/device.h"
+#include "worker/tensor/safetensors.h"
 #include "worker/train/lora.h"
 #include "worker/train/manifest.h"
 #include "worker/train/trainable_unet.h"
 #include "worker/train/trainer.h"
+#include "worker/train/training_set_builder.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -49,90 +52,59 @@ struct FinetuneArguments {
   std::string precision = "fp32";
   int threads = 1;
   bool resume = false;
+  bool json = false;
 };
 
-// One picture as the VAE takes it: [1, 3, H, W] in [-1, 1].
-absl::StatusOr<at::Tensor> LoadPicture(const fs::path& path, int64_t multiple) {
-  RSIDIFF_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  absl::StatusOr<Image> image = DecodePng(bytes);
-  if (!image.ok()) return Annotate(image.status(), path.string());
-  if (image->width % multiple != 0 || image->height % multiple != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(path.string(), ": sides are not multiples of ", multiple,
-                                                   ": ", image->width, " x ", image->height));
-  }
-  const at::Tensor pixels = at::from_blob(image->rgb.data(), {1, image->height, image->width, 3}, at::kByte);
-  return pixels.permute({0, 3, 1, 2}).to(at::kFloat).div(127.5).sub(1.0);
-}
-
-/// Reads what manifest lines name; each latents file is opened once.
-class LatentReader {
+/// Latents [1, C, h, w] of what manifest lines name, one at a time.
+class EntryLatents {
  public:
-  LatentReader(StableDiffusionPipeline& pipeline, fs::path folder)
+  EntryLatents(StableDiffusionPipeline& pipeline, fs::path folder)
       : pipeline_(pipeline), folder_(std::move(folder)) {}
 
-  // [1, C, h, w] fp32 on the CPU.
   absl::StatusOr<at::Tensor> Read(const ManifestEntry& entry) {
-    if (entry.latent.empty()) return Encode(folder_ / entry.file);
-    const fs::path path = folder_ / entry.latent;
-    at::Tensor& latents = files_[path];
-    if (!latents.defined()) {
-      RSIDIFF_ASSIGN_OR_RETURN(const std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
-      RSIDIFF_ASSIGN_OR_RETURN(latents, file->Get("latents"));
-    }
-    if (latents.dim() != 4 || entry.row >= latents.size(0)) {
-      return absl::InvalidArgumentError(absl::StrCat(path.string(), ": latents has no row ", entry.row));
-    }
-    return latents.narrow(0, entry.row, 1).to(at::kFloat);
+    return entry.latent.empty() ? Encode(folder_ / entry.file) : Stored(folder_ / entry.latent, entry.row);
   }
 
  private:
-  // The posterior's mode, so that an epoch sees the same latents again.
+  absl::StatusOr<at::Tensor> Stored(const fs::path& path, int64_t row) {
+    // One file at a time: a file's rows mostly follow each other, and Linux maps some 65,000 files a process.
+    if (path != open_) {
+      RSIDIFF_ASSIGN_OR_RETURN(const std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
+      RSIDIFF_ASSIGN_OR_RETURN(latents_, file->Get("latents"));
+      open_ = path;
+    }
+    absl::StatusOr<at::Tensor> latents = LatentRow(latents_, row);
+    if (!latents.ok()) return Annotate(latents.status(), path.string());
+    return latents;
+  }
+
   absl::StatusOr<at::Tensor> Encode(const fs::path& path) {
-    AutoencoderKL& vae = pipeline_.vae();
-    RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor picture, LoadPicture(path, vae.config().downscale_factor()));
-    return vae.Scale(vae.Encode(picture).mean).to(at::kFloat).cpu();
+    RSIDIFF_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+    const absl::StatusOr<Image> image = DecodePng(bytes);
+    if (!image.ok()) return Annotate(image.status(), path.string());
+    absl::StatusOr<at::Tensor> latents = EncodePicture(pipeline_.vae(), *image);
+    if (!latents.ok()) return Annotate(latents.status(), path.string());
+    return latents;
   }
 
   StableDiffusionPipeline& pipeline_;
-  fs::path folder_;
-  std::map<fs::path, at::Tensor> files_;
+  const fs::path folder_;
+  fs::path open_;  // what `latents_` are mapped from
+  at::Tensor latents_;
 };
 
 absl::StatusOr<TrainingSet> LoadTrainingSet(const fs::path& manifest, StableDiffusionPipeline& pipeline) {
-  c10::NoGradGuard no_grad;
   RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(manifest));
   RSIDIFF_ASSIGN_OR_RETURN(const std::vector<ManifestEntry> entries, ParseManifest(text, manifest.string()));
-  LatentReader reader(pipeline, manifest.parent_path());
-  TrainingSet set;
-  std::vector<at::Tensor> latents;
-  std::map<std::string, int64_t> captions = {{"", 0}};
-  std::vector<std::string> prompts = {""};
+  EntryLatents latents(pipeline, manifest.parent_path());
+  TrainingSetBuilder builder(entries.size());
   for (const ManifestEntry& entry : entries) {
     const std::string place = absl::StrCat(manifest.string(), ":", entry.line);
-    absl::StatusOr<at::Tensor> latent = reader.Read(entry);
-    if (!latent.ok()) return Annotate(latent.status(), place);
-    if (!latents.empty() && latent->sizes() != latents.front().sizes()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(place, ": latents differ in shape from the first line's"));
-    }
-    latents.push_back(*std::move(latent));
-    const auto [caption, fresh] = captions.emplace(entry.prompt, static_cast<int64_t>(prompts.size()));
-    if (fresh) prompts.push_back(entry.prompt);
-    set.context_of.push_back(caption->second);
-    set.weights.push_back(static_cast<float>(entry.weight));
-    set.replay.push_back(entry.replay);
-    set.names.push_back(place);
+    const absl::StatusOr<at::Tensor> row = latents.Read(entry);
+    if (!row.ok()) return Annotate(row.status(), place);
+    RSIDIFF_RETURN_IF_ERROR(builder.Add({place, entry.prompt, entry.weight, entry.replay}, *row));
   }
-  set.latents = at::cat(latents);
-  std::vector<at::Tensor> contexts;
-  constexpr size_t kPromptsAtOnce = 16;
-  for (size_t i = 0; i < prompts.size(); i += kPromptsAtOnce) {
-    const size_t count = std::min(kPromptsAtOnce, prompts.size() - i);
-    contexts.push_back(
-        pipeline.EncodePrompts(absl::MakeConstSpan(prompts).subspan(i, count)).to(at::kFloat).cpu());
-  }
-  set.contexts = at::cat(contexts);
-  return set;
+  return builder.Finish(pipeline);
 }
 
 absl::StatusOr<LoraWeights> NewLora(const FinetuneArguments& arguments, UNet2DConditionModel& unet) {
@@ -146,14 +118,7 @@ absl::StatusOr<LoraWeights> NewLora(const FinetuneArguments& arguments, UNet2DCo
 
 absl::StatusOr<TrainableModel> MakeTrainable(const LoraWeights& lora, StableDiffusionPipeline& pipeline) {
   if (!lora.empty()) return TrainableLora(pipeline.unet(), lora);
-  TrainableModel model = TrainableUnet(pipeline.unet());
-  if (pipeline.options().dtype == at::kFloat) return model;
-  // Half precision: the master weights start at the file's own values.
-  ComputeOptions fp32;
-  RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<UNet2DConditionModel> exact,
-                           UNet2DConditionModel::Load(pipeline.folder() / "unet", fp32));
-  model.masters = exact->parameters().tensors();
-  return model;
+  return TrainableUnet(pipeline.unet(), {pipeline.folder() / "unet", ""});
 }
 
 // What this command writes beside the model. A model that it made has them too, and they tell of another
@@ -206,23 +171,39 @@ class LossLog {
 
   absl::Status Open() {
     RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(path_, kept_));
-    stream_.open(path_, std::ios::app);
-    return stream_ ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path_.string()));
+    file_.reset(std::fopen(path_.c_str(), "a"));
+    return file_ != nullptr ? absl::OkStatus() : CannotWrite();
   }
 
+  /// After an error the log takes no more lines: whoever reads it could not tell which are missing.
   void Add(const StepReport& report) {
-    stream_ << nlohmann::json{{"step", report.step},
-                              {"loss", report.loss},
-                              {"grad_norm", report.grad_norm},
-                              {"learning_rate", report.learning_rate}}
-                   .dump()
-            << std::endl;
+    if (!status_.ok()) return;
+    const std::string line = nlohmann::json{{"step", report.step},
+                                            {"loss", report.loss},
+                                            {"grad_norm", report.grad_norm},
+                                            {"learning_rate", report.learning_rate}}
+                                 .dump() +
+                             "\n";
+    const bool written = std::fputs(line.c_str(), file_.get()) >= 0 && std::fflush(file_.get()) == 0;
+    if (!written) status_ = CannotWrite();
   }
+
+  /// Of all lines so far; an error names the file and the reason.
+  const absl::Status& status() const { return status_; }
 
  private:
+  absl::Status CannotWrite() const {
+    return ErrnoStatus(errno, absl::StrCat("cannot write ", path_.string()));
+  }
+
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
   fs::path path_;
   std::string kept_;
-  std::ofstream stream_;
+  std::unique_ptr<std::FILE, Close> file_;
+  absl::Status status_;
 };
 
 absl::Status CheckOut(const FinetuneArguments& arguments) {
@@ -241,6 +222,52 @@ absl::Status CheckOut(const FinetuneArguments& arguments) {
   if (!exists && arguments.resume)
     return absl::NotFoundError(absl::StrCat("nothing to resume: no ", state.string()));
   return absl::OkStatus();
+}
+
+/// What --json tells of a training.
+struct TrainingSummary {
+  uint64_t steps = 0;          // those before a --resume included
+  std::optional<double> loss;  // of the last step; none where a resumed training had no step left
+  double seconds = 0.0;
+};
+
+/// Runs the steps that are left and writes log and state.
+absl::StatusOr<TrainingSummary> RunTraining(const FinetuneArguments& arguments, Trainer& trainer) {
+  const fs::path state_file = fs::path(arguments.out) / kStateFile;
+  LossLog log(fs::path(arguments.out) / kLogFile, trainer.step());
+  RSIDIFF_RETURN_IF_ERROR(log.Open());
+  TrainingSummary summary;
+  TrainerCallbacks callbacks;
+  // No checkpoint of a step that the log lacks: what is resumed has both.
+  callbacks.on_checkpoint = [&](uint64_t) {
+    return log.status().ok() ? trainer.WriteCheckpoint(state_file) : log.status();
+  };
+  callbacks.cancelled = [&] { return !log.status().ok(); };
+  callbacks.on_step = [&](const StepReport& report) {
+    log.Add(report);
+    summary.loss = report.loss;
+    absl::FPrintF(stderr, "step %d/%d  loss %.5f  gradient norm %.4f\n", report.step,
+                  arguments.trainer.learning_rate.total_steps, report.loss, report.grad_norm);
+  };
+  const absl::Time start = absl::Now();
+  RSIDIFF_RETURN_IF_ERROR(trainer.Run(Membership{}, callbacks).status());
+  RSIDIFF_RETURN_IF_ERROR(log.status());
+  RSIDIFF_RETURN_IF_ERROR(trainer.WriteCheckpoint(state_file));
+  summary.steps = trainer.step();
+  summary.seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  return summary;
+}
+
+void PrintTraining(const FinetuneArguments& arguments, const TrainingSummary& summary) {
+  if (!arguments.json) {
+    absl::PrintF("%s\n", arguments.out);
+    return;
+  }
+  nlohmann::ordered_json json = {{"out", arguments.out}, {"steps", summary.steps}, {"loss", nullptr}};
+  if (summary.loss.has_value()) json["loss"] = *summary.loss;
+  json["seconds"] = summary.seconds;
+  json["environment"] = EnvironmentDescription();
+  absl::PrintF("%s\n", json.dump());
 }
 
 absl::Status Finetune(FinetuneArguments arguments) {
@@ -264,24 +291,12 @@ absl::Status Finetune(FinetuneArguments arguments) {
   RSIDIFF_ASSIGN_OR_RETURN(
       const std::unique_ptr<Trainer> trainer,
       Trainer::Create(arguments.trainer, std::move(model), pipeline->noise_schedule(), std::move(batches)));
-  const fs::path state_file = fs::path(arguments.out) / kStateFile;
-  if (arguments.resume) RSIDIFF_RETURN_IF_ERROR(trainer->Restore(state_file));
-
-  LossLog log(fs::path(arguments.out) / kLogFile, trainer->step());
-  RSIDIFF_RETURN_IF_ERROR(log.Open());
-  TrainerCallbacks callbacks;
-  callbacks.on_checkpoint = [&](uint64_t) { return trainer->WriteCheckpoint(state_file); };
-  callbacks.on_step = [&](const StepReport& report) {
-    log.Add(report);
-    std::fprintf(stderr, "step %llu/%llu  loss %.5f  gradient norm %.4f\n",
-                 static_cast<unsigned long long>(report.step),
-                 static_cast<unsigned long long>(arguments.trainer.learning_rate.total_steps), report.loss,
-                 report.grad_norm);
-  };
-  RSIDIFF_RETURN_IF_ERROR(trainer->Run(Membership{}, callbacks).status());
-  RSIDIFF_RETURN_IF_ERROR(trainer->WriteCheckpoint(state_file));
+  if (arguments.resume) {
+    RSIDIFF_RETURN_IF_ERROR(trainer->Restore(fs::path(arguments.out) / kStateFile));
+  }
+  RSIDIFF_ASSIGN_OR_RETURN(const TrainingSummary summary, RunTraining(arguments, *trainer));
   RSIDIFF_RETURN_IF_ERROR(SaveProduct(arguments, *trainer, lora));
-  std::printf("%s\n", arguments.out.c_str());
+  PrintTraining(arguments, summary);
   return absl::OkStatus();
 }
 
@@ -313,8 +328,9 @@ void AddTrainingOptions(CLI::App& command, FinetuneArguments& a) {
   command.add_option("--seed", a.plan.seed, "Seed of order, noise, timesteps and dropout")
       ->capture_default_str();
   command.add_option("--lora-rank", a.lora_rank, "Train a LoRA adapter of this rank, 0: the whole UNet")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("--lora-alpha", a.lora_alpha, "Default: the rank");
+  command.add_option("--lora-alpha", a.lora_alpha, "Default: the rank")->check(CLI::NonNegativeNumber);
   command.add_option("--lora-targets", a.lora_targets, "Name endings of the adapted layers")
       ->capture_default_str();
   command
@@ -350,6 +366,7 @@ void AddFinetuneCommand(CLI::App& app, Invocation& invocation) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--resume", arguments->resume, "Go on from the training state in --out");
+  command->add_flag("--json", arguments->json, "Print a summary as JSON");
   command->footer(
       "Examples:\n"
       "  rsidiff-worker finetune --model base --manifest samples/samples.jsonl --steps 100 --out tuned\n"

@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -74,16 +75,23 @@ class ProgressLine {
   absl::Time start_;
 };
 
-absl::StatusOr<std::vector<std::string>> ReadPrompts(const GenerateArguments& arguments) {
-  if (arguments.prompts.empty()) return std::vector<std::string>{arguments.prompt};
+struct Prompt {
+  std::string text;
+  std::string place;  // for messages
+};
+
+absl::StatusOr<std::vector<Prompt>> ReadPrompts(const GenerateArguments& arguments) {
+  if (arguments.prompts.empty()) return std::vector<Prompt>{{arguments.prompt, "--prompt"}};
   RSIDIFF_ASSIGN_OR_RETURN(const std::string text, ReadFile(arguments.prompts));
   if (const std::optional<size_t> offset = FirstInvalidUtf8(text)) {
     return absl::InvalidArgumentError(absl::StrCat(arguments.prompts, ": not UTF-8 at byte ", *offset));
   }
-  std::vector<std::string> prompts;
+  std::vector<Prompt> prompts;
+  size_t number = 0;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
     line = absl::StripAsciiWhitespace(line);
-    if (!line.empty()) prompts.emplace_back(line);
+    if (!line.empty()) prompts.push_back({std::string(line), absl::StrCat(arguments.prompts, ":", number)});
   }
   if (prompts.empty())
     return absl::InvalidArgumentError(absl::StrCat(arguments.prompts, ": there is no prompt"));
@@ -91,11 +99,11 @@ absl::StatusOr<std::vector<std::string>> ReadPrompts(const GenerateArguments& ar
 }
 
 // Every sample of the job, prompt by prompt.
-absl::StatusOr<GenerateRequest> PlanSamples(const GenerateArguments& arguments) {
-  RSIDIFF_ASSIGN_OR_RETURN(const std::vector<std::string> prompts, ReadPrompts(arguments));
+absl::StatusOr<GenerateRequest> PlanSamples(const GenerateArguments& arguments,
+                                            const std::vector<Prompt>& prompts) {
   GenerateRequest job;
   for (size_t i = 0; i < prompts.size() * arguments.samples; ++i) {
-    job.prompts.push_back(prompts[i / arguments.samples]);
+    job.prompts.push_back(prompts[i / arguments.samples].text);
     job.seeds.push_back(arguments.seed + i);
   }
   job.negative_prompt = arguments.negative;
@@ -157,12 +165,21 @@ absl::StatusOr<SampleLine> WriteSample(const GenerateArguments& arguments, const
   return line;
 }
 
-void Report(const GenerateArguments& arguments, size_t pictures, size_t truncated, double seconds) {
-  if (truncated > 0) {
+// Of very many only the first are named.
+void WarnOfTruncated(absl::Span<const Prompt> truncated) {
+  constexpr size_t kNamed = 10;
+  for (const Prompt& prompt : truncated.subspan(0, kNamed)) {
     absl::FPrintF(stderr,
-                  "rsidiff-worker: %d prompts were longer than the text encoder takes and were truncated\n",
-                  truncated);
+                  "rsidiff-worker: %s: the prompt is longer than the text encoder takes and was truncated: "
+                  "\"%s\"\n",
+                  prompt.place, Excerpt(prompt.text));
   }
+  if (truncated.size() > kNamed) {
+    absl::FPrintF(stderr, "rsidiff-worker: so were %d more prompts\n", truncated.size() - kNamed);
+  }
+}
+
+void Report(const GenerateArguments& arguments, size_t pictures, size_t truncated, double seconds) {
   const std::string lines = (fs::path(arguments.out) / "samples.jsonl").string();
   if (!arguments.json) {
     std::printf("%s\n", lines.c_str());
@@ -181,14 +198,15 @@ absl::Status Generate(const GenerateArguments& arguments) {
   ComputeOptions compute;
   RSIDIFF_ASSIGN_OR_RETURN(compute.device, ParseDevice(arguments.device));
   RSIDIFF_ASSIGN_OR_RETURN(compute.dtype, ParsePrecision(arguments.precision));
-  RSIDIFF_ASSIGN_OR_RETURN(const GenerateRequest job, PlanSamples(arguments));
+  RSIDIFF_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(arguments));
+  RSIDIFF_ASSIGN_OR_RETURN(const GenerateRequest job, PlanSamples(arguments, prompts));
   RSIDIFF_ASSIGN_OR_RETURN(const auto pipeline, StableDiffusionPipeline::Load(arguments.model, compute));
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(arguments.out));
 
   const size_t total = job.prompts.size();
   std::vector<SampleLine> lines;
   std::vector<at::Tensor> latents;
-  size_t truncated = 0;
+  std::vector<Prompt> truncated;
   const ProgressLine progress(static_cast<int64_t>(total));
   // A batch at a time, so that pictures are on the disk as soon as they are done.
   for (size_t first = 0; first < total; first += job.batch_size) {
@@ -202,7 +220,9 @@ absl::Status Generate(const GenerateArguments& arguments) {
     for (size_t i = 0; i < count; ++i) {
       RSIDIFF_ASSIGN_OR_RETURN(SampleLine line, WriteSample(arguments, job, first + i, output.images[i]));
       lines.push_back(std::move(line));
-      truncated += output.truncated[i] ? 1 : 0;
+      const bool first_of_prompt = (first + i) % arguments.samples == 0;
+      if (output.truncated[i] && first_of_prompt)
+        truncated.push_back(prompts[(first + i) / arguments.samples]);
     }
     latents.push_back(output.latents);
   }
@@ -211,7 +231,8 @@ absl::Status Generate(const GenerateArguments& arguments) {
                                              {{"latents", at::cat(latents)}}, {{"format", "pt"}}));
   }
   RSIDIFF_RETURN_IF_ERROR(WriteSampleLines(fs::path(arguments.out) / "samples.jsonl", lines));
-  Report(arguments, total, truncated, progress.seconds());
+  WarnOfTruncated(truncated);
+  Report(arguments, total, truncated.size(), progress.seconds());
   return absl::OkStatus();
 }
 

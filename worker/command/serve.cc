@@ -1,9 +1,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <functional>
@@ -14,10 +12,15 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "common/artifact/coordinator_store.h"
 #include "common/artifact/open_store.h"
+#include "common/base/address.h"
+#include "common/base/cache_folder.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/http_server.h"
 #include "common/telemetry/log.h"
@@ -49,16 +52,6 @@ struct ServeArguments {
   std::string log_format = "text";
   std::string log_level = "info";
 };
-
-std::string DefaultCache() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
-    return absl::StrCat(cache, "/rsidiff");
-  }
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
-    return absl::StrCat(home, "/.cache/rsidiff");
-  }
-  return "/var/cache/rsidiff";
-}
 
 sigset_t StopSignals() {
   sigset_t signals;
@@ -98,38 +91,51 @@ class SignalThread {
   std::thread thread_;
 };
 
-/// What signals act on. Before there is an agent a signal ends the process.
+/// What signals act on. While there is no agent a signal ends the process.
 class StopRequests {
  public:
-  void SetAgent(Agent* agent) { agent_ = agent; }
+  /// Waits until no signal is being acted on: the agent that was set before may go away afterwards.
+  void SetAgent(Agent* agent) {
+    absl::MutexLock lock(&mutex_);
+    agent_ = agent;
+  }
 
   void OnSignal(int count) {
-    Agent* agent = agent_;
-    if (agent == nullptr || count > 2) _exit(count > 2 ? kRuntimeError : kSuccess);
+    absl::MutexLock lock(&mutex_);
+    if (agent_ == nullptr || count > 2) _exit(count > 2 ? kRuntimeError : kSuccess);
     if (count == 1) {
       LogInfo("leaving after the task in progress; a second signal gives it back at once");
-      agent->Drain();
+      agent_->Drain();
       return;
     }
     LogWarning("giving the task in progress back; a third signal ends the process at once");
-    agent->Stop();
+    agent_->Stop();
   }
 
  private:
-  std::atomic<Agent*> agent_{nullptr};
+  absl::Mutex mutex_;
+  Agent* agent_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-void AwaitCoordinator(grpc::Channel& channel, const std::string& address) {
+void AwaitCoordinator(const std::shared_ptr<grpc::Channel>& channel, const std::string& address) {
+  constexpr absl::Duration kLook = absl::Seconds(2);
+  CoordinatorClient client(channel);
   bool reported = false;
-  while (!channel.WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(2))) {
-    if (!std::exchange(reported, true))
-      LogWarning(absl::StrCat("no coordinator at ", address, " yet, trying again"));
+  while (!client.AwaitConnection(kLook)) {
+    if (std::exchange(reported, true)) continue;
+    // A channel does not say why it has no connection; a call that fails for it does.
+    absl::Status status = client.GetInfo(kLook).status();
+    if (status.ok()) return;
+    LogWarning(absl::StrCat("no coordinator at ", address, " yet, trying again: ", status.message()));
   }
 }
 
+// `stop`, as of CoordinatorStoreOptions.
 absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenArtifacts(const ServeArguments& arguments,
-                                                             const std::shared_ptr<grpc::Channel>& channel) {
+                                                             const std::shared_ptr<grpc::Channel>& channel,
+                                                             std::shared_ptr<const absl::Notification> stop) {
   CoordinatorStoreOptions options;
+  options.stop = std::move(stop);
   options.cache = fs::path(arguments.cache) / "artifacts";
   if (arguments.artifacts == "stream") return CoordinatorStore::Open(channel, options);
   return OpenStore(channel, options);
@@ -179,7 +185,7 @@ absl::Status Serve(ServeArguments arguments) {
   SignalThread signals([&stop](int count) { stop.OnSignal(count); });
   ConfigureProcess(1);  // each run sets its own thread count
   RSIDIFF_ASSIGN_OR_RETURN(c10::Device device, ParseDevice(arguments.device));
-  if (arguments.cache.empty()) arguments.cache = DefaultCache();
+  if (arguments.cache.empty()) arguments.cache = CacheFolder().string();
   if (arguments.host.empty()) {
     RSIDIFF_ASSIGN_OR_RETURN(arguments.host, AddressTowards(arguments.coordinator));
   }
@@ -201,19 +207,19 @@ absl::Status Serve(ServeArguments arguments) {
   LogInfo(absl::StrCat("metrics at http://", server->address(), "/metrics"));
 
   std::shared_ptr<grpc::Channel> channel = OpenChannel(arguments.coordinator);
-  AwaitCoordinator(*channel, arguments.coordinator);
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> store, OpenArtifacts(arguments, channel));
+  AwaitCoordinator(channel, arguments.coordinator);
+  AgentOptions options;
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> store,
+                           OpenArtifacts(arguments, channel, options.stop));
   PhaseRunnerOptions phase;
   phase.device = device;
   phase.folder = fs::path(arguments.cache) / "work";
   phase.host = arguments.host;
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<PhaseRunner> runner, PhaseRunner::Create(phase, *store));
 
-  AgentOptions options;
   options.name = arguments.name;
   options.capabilities =
       MakeCapabilities(arguments, device, ReachableHttpAddress(server->address(), arguments.host));
-  options.report = [](const std::string& sentence) { LogInfo(sentence); };
   Agent agent(std::move(options), channel, *runner, *metrics);
   ready_agent = &agent;
   stop.SetAgent(&agent);
@@ -232,7 +238,8 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
   auto arguments = std::make_shared<ServeArguments>();
   command->add_option("--coordinator", arguments->coordinator, "HOST:PORT of the coordinator")
       ->envname("RSIDIFF_COORDINATOR")
-      ->required();
+      ->required()
+      ->check([](const std::string& text) { return std::string(ParseHostPort(text).status().message()); });
   command->add_option("--name", arguments->name, "Unique name, [A-Za-z0-9._-]{1,63}")->capture_default_str();
   command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str();
   command
@@ -241,7 +248,7 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
       ->capture_default_str();
   command->add_option(
       "--cache", arguments->cache,
-      absl::StrCat("Folder for fetched artifacts and models (default: ", DefaultCache(), ")"));
+      absl::StrCat("Folder for fetched artifacts and models (default: ", CacheFolder().string(), ")"));
   command->add_option(
       "--host", arguments->host,
       "Address that other workers reach this one at (default: the one it reaches the coordinator from)");
@@ -269,9 +276,9 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
       "SIGTERM: finishes the task in progress, gives back the rest and exits 0; a second one gives that task "
       "back too.\n"
       "Examples:\n"
-      "  rsidiff-worker serve --coordinator 10.0.0.1:7700\n"
-      "  rsidiff-worker serve --coordinator head:7700 --name gpu0 --device cuda:0 --http 0.0.0.0:9101\n"
-      "  rsidiff-worker serve --coordinator head:7700 --tasks score --label small");
+      "  rsidiff-worker serve --coordinator 10.0.0.1:7070\n"
+      "  rsidiff-worker serve --coordinator head:7070 --name gpu0 --device cuda:0 --http 0.0.0.0:9101\n"
+      "  rsidiff-worker serve --coordinator head:7070 --tasks score --label small");
   command->callback([&invocation, arguments] { invocation.run = [arguments] { return Serve(*arguments); }; });
 }
 

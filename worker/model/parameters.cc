@@ -34,29 +34,6 @@ absl::StatusOr<at::Tensor> Parameters::Get(const std::string& name) const {
   return tensors_[entry->second].second;
 }
 
-int64_t Parameters::element_count() const {
-  int64_t count = 0;
-  for (const auto& entry : tensors_) count += entry.second.numel();
-  return count;
-}
-
-void Parameters::MakeTrainable() {
-  at::NoGradGuard no_grad;
-  for (auto& entry : tensors_) {
-    at::Tensor& tensor = entry.second;
-    // Memory that torch did not allocate, the mapped file that is, cannot be resized.
-    if (!tensor.storage().resizable()) tensor.set_data(tensor.clone());
-    tensor.set_requires_grad(true);
-  }
-}
-
-void Parameters::Freeze() {
-  for (auto& entry : tensors_) {
-    entry.second.set_requires_grad(false);
-    entry.second.mutable_grad() = at::Tensor();
-  }
-}
-
 absl::Status Parameters::Assign(const NamedTensors& values, Coverage coverage) {
   std::set<std::string> given;
   for (const auto& [name, value] : values) {

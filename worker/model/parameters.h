@@ -22,7 +22,7 @@ namespace rsidiff::worker {
 /// A model's weights by their diffusers (or transformers) names, in ascending order of names.
 ///
 /// The model's layers hold handles to these very tensors: changing a tensor in place changes the model. On
-/// the CPU, in the file's own dtype, the tensors are the mapped file (copy-on-write); see MakeTrainable().
+/// the CPU, in the file's own dtype, the tensors are the mapped file (copy-on-write).
 class Parameters {
  public:
   Parameters() = default;
@@ -32,14 +32,6 @@ class Parameters {
   bool Has(const std::string& name) const { return index_.count(name) > 0; }
   /// NOT_FOUND for an unknown name.
   absl::StatusOr<at::Tensor> Get(const std::string& name) const;
-  /// Number of elements in all tensors.
-  int64_t element_count() const;
-
-  /// Moves every tensor out of the mapped file into memory of its own and sets requires_grad on it. Handles
-  /// that layers hold stay valid. Only for floating-point weights on any device.
-  void MakeTrainable();
-  /// requires_grad off for all, gradients dropped.
-  void Freeze();
 
   /// Copies values into the tensors of the same names, converting dtype and device. With `Coverage::kAll`
   /// each of this model's tensors must be given. INVALID_ARGUMENT for an unknown name or another shape, and

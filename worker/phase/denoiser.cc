@@ -10,18 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-absl::StatusOr<std::unique_ptr<UNet2DConditionModel>> LoadUnet(const fs::path& folder,
-                                                               const fs::path& checkpoint,
-                                                               const ComputeOptions& compute) {
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<UNet2DConditionModel> unet,
-                           UNet2DConditionModel::Load(folder, compute));
-  if (checkpoint.empty()) return unet;
-  RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(checkpoint));
-  RSIDIFF_ASSIGN_OR_RETURN(NamedTensors tensors, file->GetAll());
-  RSIDIFF_RETURN_IF_ERROR(unet->parameters().Assign(tensors, Parameters::Coverage::kAll));
-  return unet;
-}
-
 absl::StatusOr<LoraWeights> LoadLora(const v1::TaskPayload& payload, const fs::path& checkpoint,
                                      UNet2DConditionModel& unet) {
   if (!checkpoint.empty()) return ReadLora(checkpoint);
@@ -44,20 +32,15 @@ absl::StatusOr<Denoiser> LoadDenoiser(const v1::TaskPayload& payload, const fs::
   if (!payload.checkpoint().empty()) {
     RSIDIFF_ASSIGN_OR_RETURN(checkpoint, context.store.LocalPath(payload.checkpoint()));
   }
+  const UnetSource source{model / "unet", lora ? fs::path() : checkpoint};
   Denoiser denoiser;
-  RSIDIFF_ASSIGN_OR_RETURN(denoiser.unet, LoadUnet(model / "unet", lora ? fs::path() : checkpoint, compute));
+  RSIDIFF_ASSIGN_OR_RETURN(denoiser.unet, LoadUnet(source, compute));
   if (lora) {
     RSIDIFF_ASSIGN_OR_RETURN(denoiser.lora, LoadLora(payload, checkpoint, *denoiser.unet));
     RSIDIFF_ASSIGN_OR_RETURN(denoiser.trainable, TrainableLora(*denoiser.unet, denoiser.lora));
     return denoiser;
   }
-  denoiser.trainable = TrainableUnet(*denoiser.unet);
-  if (compute.dtype != at::kFloat) {
-    // Half precision computes with copies of fp32 master weights.
-    RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<UNet2DConditionModel> exact,
-                             LoadUnet(model / "unet", checkpoint, {at::kCPU, at::kFloat}));
-    denoiser.trainable.masters = exact->parameters().tensors();
-  }
+  RSIDIFF_ASSIGN_OR_RETURN(denoiser.trainable, TrainableUnet(*denoiser.unet, source));
   return denoiser;
 }
 

@@ -31,10 +31,11 @@ std::string PictureEnvironment(c10::Device device) {
 
 uint64_t DeviceMemoryInUse(c10::Device device) {
 #ifdef USE_CUDA
-  if (device.is_cuda()) {
+  // Before the first tensor on a CUDA device there is nothing to report, and asking would throw.
+  c10::cuda::CUDACachingAllocator::CUDAAllocator* allocator = c10::cuda::CUDACachingAllocator::get();
+  if (device.is_cuda() && allocator != nullptr && allocator->initialized()) {
     constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    return static_cast<uint64_t>(
-        c10::cuda::CUDACachingAllocator::getDeviceStats(device.index()).reserved_bytes[kAll].current);
+    return static_cast<uint64_t>(allocator->getDeviceStats(device.index()).reserved_bytes[kAll].current);
   }
 #endif
   return 0;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/model/clip_text_model.h"
+#include "worker/phase/task_parts.h"
 #include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
@@ -48,9 +49,9 @@ absl::StatusOr<v1::EmbedResult> Embed(const v1::TaskPayload& payload, PhaseConte
   const std::vector<std::string> prompts(payload.embed().prompts().begin(), payload.embed().prompts().end());
   if (prompts.empty()) return absl::InvalidArgumentError("task has no prompts");
   std::vector<at::Tensor> batches;
+  TaskParts parts(control, static_cast<int64_t>((prompts.size() + kBatch - 1) / kBatch));
   for (size_t begin = 0; begin < prompts.size(); begin += kBatch) {
-    if (control.cancelled()) return absl::CancelledError("the result is not wanted any more");
-    control.ReportProgress(static_cast<double>(begin) / static_cast<double>(prompts.size()));
+    RSIDIFF_RETURN_IF_ERROR(parts.Begin());
     const size_t end = std::min(prompts.size(), begin + kBatch);
     RSIDIFF_ASSIGN_OR_RETURN(batches.emplace_back(), Encode({prompts.begin() + static_cast<ptrdiff_t>(begin),
                                                              prompts.begin() + static_cast<ptrdiff_t>(end)},

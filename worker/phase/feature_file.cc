@@ -35,10 +35,12 @@ absl::StatusOr<at::Tensor> ReadFeatures(ArtifactStore& store, const std::string&
   return ReadTensor(store, digest, "features", 2);
 }
 
-absl::StatusOr<at::Tensor> ReadFeatureFiles(ArtifactStore& store, const std::vector<std::string>& digests) {
+absl::StatusOr<at::Tensor> ReadFeatureFiles(ArtifactStore& store, const std::vector<std::string>& digests,
+                                            TaskParts& parts) {
   if (digests.empty()) return absl::InvalidArgumentError("there are no features files");
   std::vector<at::Tensor> blocks;
   for (const std::string& digest : digests) {
+    RSIDIFF_RETURN_IF_ERROR(parts.Begin());
     RSIDIFF_ASSIGN_OR_RETURN(at::Tensor block, ReadFeatures(store, digest));
     if (!blocks.empty() && block.size(1) != blocks.front().size(1)) {
       return absl::InvalidArgumentError(absl::StrCat("artifact ", digest, ": features have row length ",

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/artifact/store.h"
+#include "worker/phase/task_parts.h"
 #include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
@@ -22,8 +23,9 @@ absl::StatusOr<NamedTensors> ReadTensors(ArtifactStore& store, const std::string
 /// "features" [n, D] of a SCORE result.
 absl::StatusOr<at::Tensor> ReadFeatures(ArtifactStore& store, const std::string& digest);
 
-/// The rows of several features files below each other, in order: [sum n, D]. INVALID_ARGUMENT when there is
-/// no file or row lengths differ.
-absl::StatusOr<at::Tensor> ReadFeatureFiles(ArtifactStore& store, const std::vector<std::string>& digests);
+/// The rows of several features files below each other, in order: [sum n, D]; a file is one of the task's
+/// `parts`. INVALID_ARGUMENT when there is no file or row lengths differ; CANCELLED between two files.
+absl::StatusOr<at::Tensor> ReadFeatureFiles(ArtifactStore& store, const std::vector<std::string>& digests,
+                                            TaskParts& parts);
 
 }  // namespace rsidiff::worker

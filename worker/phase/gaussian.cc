@@ -49,7 +49,9 @@ absl::StatusOr<Shrunk> Factorize(const at::Tensor& covariance, double shrinkage)
 absl::Status CheckSet(const Moments& moments, const at::Tensor& rows) {
   if (moments.count < 2) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a Gaussian needs at least two samples, not ", moments.count));
+        absl::StrCat("a Gaussian needs at least two samples, not ", moments.count,
+                     ": give more prompts or a larger sampling.samples_per_prompt, or set weights.method to "
+                     "uniform"));
   }
   if (rows.dim() != 2 || rows.size(0) == 0 || rows.size(1) != moments.mean.size(0)) {
     return absl::InvalidArgumentError(absl::StrCat("the reference's features have row length ", rows.size(-1),

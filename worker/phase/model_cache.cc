@@ -59,15 +59,17 @@ absl::StatusOr<StableDiffusionPipeline*> ModelCache::Pipeline(const v1::TaskPayl
                              StableDiffusionPipeline::Load(folder, compute));
     pipelines_.push_front({key, std::move(pipeline), "", {}});
   }
-  LoadedPipeline& loaded = pipelines_.front();
-  if (loaded.checkpoint != payload.checkpoint()) {
-    absl::Status applied = ApplyCheckpoint(loaded, payload);
-    if (!applied.ok()) {
-      pipelines_.pop_front();  // its values may be of two checkpoints
-      return Annotate(applied, absl::StrCat("checkpoint ", payload.checkpoint()));
-    }
+  if (pipelines_.front().checkpoint != payload.checkpoint()) {
+    // Kept out of the list meanwhile: when this ends early, by an exception too, the values may be of two
+    // checkpoints, and the entry is gone.
+    std::list<LoadedPipeline> changing;
+    changing.splice(changing.begin(), pipelines_, pipelines_.begin());
+    const absl::Status applied = ApplyCheckpoint(changing.front(), payload);
+    if (!applied.ok()) return Annotate(applied, absl::StrCat("checkpoint ", payload.checkpoint()));
+    changing.front().checkpoint = payload.checkpoint();
+    pipelines_.splice(pipelines_.begin(), changing);
   }
-  return loaded.pipeline.get();
+  return pipelines_.front().pipeline.get();
 }
 
 absl::Status ModelCache::ApplyCheckpoint(LoadedPipeline& loaded, const v1::TaskPayload& payload) {
@@ -82,7 +84,6 @@ absl::Status ModelCache::ApplyCheckpoint(LoadedPipeline& loaded, const v1::TaskP
     RSIDIFF_RETURN_IF_ERROR(
         unet.parameters().Assign(base->parameters().tensors(), Parameters::Coverage::kAll));
   }
-  loaded.checkpoint = payload.checkpoint();
   if (payload.checkpoint().empty()) return absl::OkStatus();
   RSIDIFF_ASSIGN_OR_RETURN(fs::path path, store_.LocalPath(payload.checkpoint()));
   if (lora) {

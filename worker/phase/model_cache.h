@@ -29,7 +29,8 @@ class ModelCache {
   absl::StatusOr<std::filesystem::path> Folder(const std::string& digest);
 
   /// The task's model with the values of its checkpoint, in the sampling precision. Valid until the next
-  /// call of this method.
+  /// call of this method. After an error or an exception nothing is kept of a model whose values were being
+  /// changed.
   absl::StatusOr<StableDiffusionPipeline*> Pipeline(const v1::TaskPayload& payload);
 
   /// All scorers of the task's run. Valid until the next call of this method.
@@ -47,6 +48,7 @@ class ModelCache {
     std::unique_ptr<ScorerSet> scorers;
   };
 
+  // Gives the UNet the values of the task's checkpoint, whose label the caller then puts on it.
   absl::Status ApplyCheckpoint(LoadedPipeline& loaded, const v1::TaskPayload& payload);
 
   ArtifactStore& store_;

@@ -25,14 +25,17 @@ namespace rsidiff::worker {
 absl::StatusOr<std::unique_ptr<PhaseRunner>> PhaseRunner::Create(const PhaseRunnerOptions& options,
                                                                  ArtifactStore& store) {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(options.folder / "models"));
-  RSIDIFF_RETURN_IF_ERROR(CreateFolders(options.folder / "scratch"));
-  return absl::WrapUnique(new PhaseRunner(options, store));
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ScratchFolder> scratch,
+                           ScratchFolder::Create(options.folder / "scratch"));
+  return absl::WrapUnique(new PhaseRunner(options, store, std::move(scratch)));
 }
 
-PhaseRunner::PhaseRunner(const PhaseRunnerOptions& options, ArtifactStore& store)
-    : models_(store, options.device, options.folder / "models"),
+PhaseRunner::PhaseRunner(const PhaseRunnerOptions& options, ArtifactStore& store,
+                         std::unique_ptr<ScratchFolder> scratch)
+    : scratch_(std::move(scratch)),
+      models_(store, options.device, options.folder / "models"),
       images_(options.image_cache_bytes),
-      context_{store, options.device, models_, images_, options.folder / "scratch", options.host} {}
+      context_{store, options.device, models_, images_, scratch_->path(), options.host} {}
 
 absl::StatusOr<v1::TaskResult> PhaseRunner::Run(const v1::Grant& grant, TaskControl& control) {
   absl::Status status;
@@ -63,22 +66,23 @@ absl::StatusOr<v1::TaskResult> PhaseRunner::Compute(const v1::Grant& grant, Task
       break;
     }
     case v1::TaskPayload::kScore: {
-      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_score(), Score(payload, context_));
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_score(), Score(payload, context_, control));
       break;
     }
     case v1::TaskPayload::kMoments: {
-      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_moments(), GatherMoments(payload.moments(), context_.store));
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_moments(),
+                               GatherMoments(payload.moments(), context_.store, control));
       break;
     }
     case v1::TaskPayload::kFitReference: {
       RSIDIFF_ASSIGN_OR_RETURN(
           *result.mutable_fit_reference(),
-          FitReference(payload.fit_reference(), payload.spec().weights(), context_.store));
+          FitReference(payload.fit_reference(), payload.spec().weights(), context_.store, control));
       break;
     }
     case v1::TaskPayload::kWeight: {
       RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_weight(),
-                               Weigh(payload.weight(), payload.spec().weights(), context_.store));
+                               Weigh(payload.weight(), payload.spec().weights(), context_.store, control));
       break;
     }
     case v1::TaskPayload::kEmbed: {
@@ -90,7 +94,8 @@ absl::StatusOr<v1::TaskResult> PhaseRunner::Compute(const v1::Grant& grant, Task
       break;
     }
     case v1::TaskPayload::kMeasure: {
-      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_measure(), Measure(payload.measure(), context_.store));
+      RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_measure(),
+                               Measure(payload.measure(), context_.store, control));
       break;
     }
     default:

@@ -13,7 +13,7 @@
 namespace rsidiff::worker {
 namespace {
 
-// Kept prompts that a block is compared with at once: bounds the product's size.
+// Kept prompts that lie in one tensor, and that a block is compared with at once: bounds the product's size.
 constexpr int64_t kAtOnce = 16'384;
 
 class Cover {
@@ -39,7 +39,9 @@ class Cover {
   const c10::Device device_;
   uint32_t judged_ = 0;
   std::vector<uint32_t> kept_;  // prompts
-  at::Tensor rows_;             // their embeddings on the device; there may be room for more
+  // Their embeddings on the device: kAtOnce a tensor, the last one with room for more. Growing copies
+  // nothing, so that never more than the kept rows are held.
+  std::vector<at::Tensor> rows_;
   v1::FilterResult result_;
 };
 
@@ -48,7 +50,8 @@ std::vector<Cover::Near> Cover::NearestKept(const at::Tensor& block) const {
   const at::Tensor here = block.to(device_);
   for (int64_t begin = 0; begin < static_cast<int64_t>(kept_.size()); begin += kAtOnce) {
     const int64_t end = std::min(begin + kAtOnce, static_cast<int64_t>(kept_.size()));
-    const auto [best, at] = here.matmul(rows_.slice(0, begin, end).t()).max(1);
+    const at::Tensor& rows = rows_[static_cast<size_t>(begin / kAtOnce)];
+    const auto [best, at] = here.matmul(rows.slice(0, 0, end - begin).t()).max(1);
     const at::Tensor similarities = best.to(at::kCPU).contiguous();
     const at::Tensor places = at.to(at::kCPU).contiguous();
     for (size_t i = 0; i < nearest.size(); ++i) {
@@ -67,16 +70,13 @@ void Cover::Reject(uint32_t prompt, uint32_t nearest, double similarity) {
 }
 
 void Cover::Keep(const at::Tensor& rows, const std::vector<uint32_t>& prompts) {
-  const auto have = static_cast<int64_t>(kept_.size());
-  const int64_t want = have + rows.size(0);
-  if (!rows_.defined() || rows_.size(0) < want) {
-    const int64_t room = std::min<int64_t>(std::max(2 * have, want), work_.prompts());
-    at::Tensor larger = at::empty({std::max(room, want), rows.size(1)},
-                                  rows_.defined() ? rows_.options() : rows.options().device(device_));
-    if (have > 0) larger.slice(0, 0, have).copy_(rows_.slice(0, 0, have));
-    rows_ = larger;
+  for (int64_t begin = 0; begin < rows.size(0);) {
+    const int64_t place = (static_cast<int64_t>(kept_.size()) + begin) % kAtOnce;
+    if (place == 0) rows_.push_back(at::empty({kAtOnce, rows.size(1)}, rows.options().device(device_)));
+    const int64_t count = std::min(kAtOnce - place, rows.size(0) - begin);
+    rows_.back().slice(0, place, place + count).copy_(rows.slice(0, begin, begin + count));
+    begin += count;
   }
-  rows_.slice(0, have, want).copy_(rows);
   kept_.insert(kept_.end(), prompts.begin(), prompts.end());
 }
 
@@ -117,10 +117,10 @@ void Cover::Add(const at::Tensor& block, const at::Tensor& empty) {
 absl::StatusOr<v1::FilterResult> CoverPrompts(const v1::FilterWork& work, PhaseContext& context,
                                               TaskControl& control) {
   Cover cover(work, context.device);
+  TaskParts parts(control, work.embeddings_size());
   int64_t width = 0;
   for (const std::string& digest : work.embeddings()) {
-    if (control.cancelled()) return absl::CancelledError("the result is not wanted any more");
-    control.ReportProgress(static_cast<double>(cover.judged()) / std::max<uint32_t>(1, work.prompts()));
+    RSIDIFF_RETURN_IF_ERROR(parts.Begin());
     RSIDIFF_ASSIGN_OR_RETURN(at::Tensor block, ReadTensor(context.store, digest, "embeddings", 2));
     RSIDIFF_ASSIGN_OR_RETURN(at::Tensor empty, ReadTensor(context.store, digest, "empty", 1));
     if (width == 0) width = block.size(1);

@@ -21,9 +21,11 @@ absl::StatusOr<std::string> Store(const NamedTensors& tensors, ArtifactStore& st
 }
 
 absl::StatusOr<v1::FitReferenceResult> FitKnn(const v1::FitReferenceWork& work, uint32_t neighbours,
-                                              ArtifactStore& store) {
+                                              ArtifactStore& store, TaskControl& control) {
+  TaskParts parts(control, work.features_size() + 1);
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features,
-                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}));
+                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}, parts));
+  RSIDIFF_RETURN_IF_ERROR(parts.Begin());
   RSIDIFF_ASSIGN_OR_RETURN(const NeighbourReference reference, FitNeighbours(features, neighbours));
   v1::FitReferenceResult result;
   RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_reference(), Store(NeighbourTensors(reference), store));
@@ -37,10 +39,11 @@ absl::StatusOr<Moments> ReadMoments(ArtifactStore& store, const std::string& dig
 }
 
 absl::StatusOr<Moments> AllMoments(const v1::FitReferenceWork& work, const at::Tensor& features,
-                                   ArtifactStore& store) {
+                                   ArtifactStore& store, TaskParts& parts) {
   if (work.moments().empty()) return ComputeMoments(features);
   std::vector<Moments> blocks;
   for (const std::string& digest : work.moments()) {
+    RSIDIFF_RETURN_IF_ERROR(parts.Begin());
     RSIDIFF_ASSIGN_OR_RETURN(blocks.emplace_back(), ReadMoments(store, digest));
   }
   return MergeMoments(blocks);
@@ -48,9 +51,12 @@ absl::StatusOr<Moments> AllMoments(const v1::FitReferenceWork& work, const at::T
 
 }  // namespace
 
-absl::StatusOr<v1::MomentsResult> GatherMoments(const v1::MomentsWork& work, ArtifactStore& store) {
+absl::StatusOr<v1::MomentsResult> GatherMoments(const v1::MomentsWork& work, ArtifactStore& store,
+                                                TaskControl& control) {
+  TaskParts parts(control, work.features_size() + 1);
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features,
-                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}));
+                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}, parts));
+  RSIDIFF_RETURN_IF_ERROR(parts.Begin());
   RSIDIFF_ASSIGN_OR_RETURN(const Moments moments, ComputeMoments(features));
   v1::MomentsResult result;
   RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_moments(), Store(MomentsTensors(moments), store));
@@ -58,11 +64,14 @@ absl::StatusOr<v1::MomentsResult> GatherMoments(const v1::MomentsWork& work, Art
 }
 
 absl::StatusOr<v1::FitReferenceResult> FitReference(const v1::FitReferenceWork& work,
-                                                    const v1::WeightSpec& weights, ArtifactStore& store) {
-  if (weights.method() == v1::WEIGHT_METHOD_KNN) return FitKnn(work, weights.neighbours(), store);
+                                                    const v1::WeightSpec& weights, ArtifactStore& store,
+                                                    TaskControl& control) {
+  if (weights.method() == v1::WEIGHT_METHOD_KNN) return FitKnn(work, weights.neighbours(), store, control);
+  TaskParts parts(control, work.features_size() + work.moments_size() + 1);
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features,
-                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}));
-  RSIDIFF_ASSIGN_OR_RETURN(const Moments moments, AllMoments(work, features, store));
+                           ReadFeatureFiles(store, {work.features().begin(), work.features().end()}, parts));
+  RSIDIFF_ASSIGN_OR_RETURN(const Moments moments, AllMoments(work, features, store, parts));
+  RSIDIFF_RETURN_IF_ERROR(parts.Begin());
   RSIDIFF_ASSIGN_OR_RETURN(const Gaussian gaussian, FitGaussian(moments, features));
   v1::FitReferenceResult result;
   RSIDIFF_ASSIGN_OR_RETURN(*result.mutable_reference(), Store(GaussianTensors(gaussian), store));

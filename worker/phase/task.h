@@ -16,6 +16,10 @@ std::string TaskKindName(v1::TaskKind kind);
 /// "generate task 3 of run 1, round 2 (evaluation)".
 std::string TaskName(const v1::TaskKey& task);
 
+/// Outside a task and not its fault, so that it costs the run nothing: an artifact store that is away
+/// (UNAVAILABLE), a full disk (RESOURCE_EXHAUSTED).
+bool IsObstacle(const absl::Status& status);
+
 /// Where a training member stands when it asks for a place in the next generation.
 struct TrainingPosition {
   std::string store_address;                     // host:port of the TCPStore this member offers
@@ -71,9 +75,8 @@ class TaskRunner {
   virtual ~TaskRunner() = default;
 
   /// The result, a function of the payload alone. CANCELLED: gave up on `control.cancelled()`.
-  /// ABORTED: the lease is lost. UNAVAILABLE, RESOURCE_EXHAUSTED: something outside the task hindered it (the
-  /// artifact store is away, a disk is full); the same task may succeed later. Any other error is the task's
-  /// own and names it.
+  /// ABORTED: the lease is lost. An IsObstacle: the same task may succeed later. Any other error is the
+  /// task's own and names it.
   virtual absl::StatusOr<v1::TaskResult> Run(const v1::Grant& grant, TaskControl& control) = 0;
 };
 

@@ -11,6 +11,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/address.h"
 #include "common/base/digest.h"
@@ -18,6 +19,8 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "worker/phase/denoiser.h"
+#include "worker/phase/fruitless_generations.h"
+#include "worker/phase/scratch_folder.h"
 #include "worker/phase/training_set.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/checkpoint_writer.h"
@@ -56,22 +59,6 @@ BatchPlanOptions PlanOf(const v1::TaskPayload& payload, const NoiseSchedule& sch
   plan.num_train_timesteps = static_cast<uint32_t>(schedule.num_train_timesteps());
   return plan;
 }
-
-/// A file in the scratch folder, gone with this object.
-class ScratchFile {
- public:
-  explicit ScratchFile(const fs::path& folder) : path_(folder / (RandomId() + ".safetensors")) {}
-  ~ScratchFile() {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  const fs::path path_;
-};
 
 /// Mean loss over the first and the last tenth of the steps, of those that were seen here.
 class LossSummary {
@@ -131,6 +118,10 @@ class TrainingTask {
   absl::Status Prepare();
   TrainingPosition Position() const;
   std::vector<uint64_t> GoneMembers() const;
+  std::string OthersAnswers() const;
+  absl::Duration OperationTimeout() const;
+  absl::Status LimitFruitless(uint64_t steps, size_t gone, const std::string& reason);
+  void Pause(absl::Duration duration) const;
   absl::StatusOr<Membership> Join(TrainingPosition position);
   absl::Status CatchUp(const v1::GenerationRecord& generation);
   absl::StatusOr<Membership> MembershipOf(const v1::JoinTrainingResponse& joined) const;
@@ -146,10 +137,12 @@ class TrainingTask {
   std::unique_ptr<StoreServer> store_server_;
   std::unique_ptr<Trainer> trainer_;
   LossSummary losses_;
-  v1::GenerationRecord current_;         // the last one joined
-  std::atomic<uint64_t> generation_{0};  // its number; the writer's thread reads it
-  std::vector<std::string> refused_;     // digests of checkpoints that could not be used
-  RegroupCause cause_ = RegroupCause::kPlanned;
+  v1::GenerationRecord current_;                 // the last one joined
+  std::atomic<uint64_t> generation_{0};          // its number; the writer's thread reads it
+  std::vector<std::string> refused_;             // digests of checkpoints that could not be used
+  RegroupCause cause_ = RegroupCause::kPlanned;  // of the change under way, however many it takes
+  uint64_t steps_done_ = 0;                      // here, in all generations
+  FruitlessGenerations fruitless_;
   absl::Time last_step_ = absl::InfinitePast();
   CheckpointWriter writer_;  // last: its thread uses the others
 };
@@ -195,12 +188,53 @@ std::vector<uint64_t> TrainingTask::GoneMembers() const {
     for (const v1::GenerationRecord::Member& member : current_.members()) {
       if (member.token() == grant_.token() || absl::c_linear_search(gone, member.token())) continue;
       const absl::StatusOr<HostPort> address = ParseHostPort(member.store_address());
-      if (address.ok() && RefusesConnections(*address, kPatience)) gone.push_back(member.token());
+      if (address.ok() && ProbePeer(*address, kPatience) == PeerAnswer::kRefuses)
+        gone.push_back(member.token());
     }
     if (static_cast<int>(gone.size()) + 1 >= current_.members_size()) break;
     absl::SleepFor(absl::Milliseconds(10));
   } while (absl::Now() < deadline);
   return gone;
+}
+
+// What the other members' stores say to this one now: "10.0.0.2:4711 does not answer, ...".
+std::string TrainingTask::OthersAnswers() const {
+  constexpr absl::Duration kPatience = absl::Seconds(1);
+  std::vector<std::string> answers;
+  for (const v1::GenerationRecord::Member& member : current_.members()) {
+    if (member.token() == grant_.token()) continue;
+    const absl::StatusOr<HostPort> address = ParseHostPort(member.store_address());
+    const PeerAnswer answer = address.ok() ? ProbePeer(*address, kPatience) : PeerAnswer::kNone;
+    answers.push_back(absl::StrCat(member.store_address(), " ", PeerAnswerText(answer)));
+  }
+  return absl::StrJoin(answers, ", ");
+}
+
+absl::Duration TrainingTask::OperationTimeout() const {
+  const double seconds = Spec().operation_timeout();
+  return seconds > 0 ? absl::Seconds(seconds) : ProcessGroupOptions().timeout;
+}
+
+void TrainingTask::Pause(absl::Duration duration) const {
+  const absl::Time end = absl::Now() + duration;
+  for (absl::Time now = absl::Now(); now < end && !control_.cancelled(); now = absl::Now()) {
+    absl::SleepFor(std::min(end - now, absl::Milliseconds(100)));
+  }
+}
+
+// Members that cannot reach each other would regroup for ever. The pauses grow, so that a network which is
+// down for a minute or two does not end the task.
+absl::Status TrainingTask::LimitFruitless(uint64_t steps, size_t gone, const std::string& reason) {
+  fruitless_.Ended(steps, gone);
+  if (fruitless_.too_many()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        fruitless_.count(), " training generations in a row broke before a step was done, the last one: ",
+        reason, "; seen from ", context_.host, ", ", OthersAnswers(),
+        ". Does a firewall stand between the workers, does a worker's --host name an address that the others "
+        "cannot reach, or is train.operation_timeout too short?"));
+  }
+  if (fruitless_.count() > 1) Pause((fruitless_.count() - 1) * OperationTimeout() / 10);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Membership> TrainingTask::Join(TrainingPosition position) {
@@ -244,7 +278,7 @@ absl::StatusOr<Membership> TrainingTask::MembershipOf(const v1::JoinTrainingResp
   group.world = generation.members_size();
   group.prefix = absl::StrCat(generation.run_id(), "/", generation.round(), "/", generation.generation());
   group.host = context_.host;
-  if (Spec().operation_timeout() > 0) group.timeout = absl::Seconds(Spec().operation_timeout());
+  group.timeout = OperationTimeout();
   if (group.world > 1) {
     RSIDIFF_ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(generation.members(0).store_address()));
     group.store_host = address.host;
@@ -258,9 +292,11 @@ TrainerCallbacks TrainingTask::Callbacks() {
   callbacks.on_start = [this](uint64_t) {
     if (last_step_ == absl::InfinitePast()) return;
     control_.ReportRegroup(cause_, absl::ToDoubleSeconds(absl::Now() - last_step_));
+    cause_ = RegroupCause::kPlanned;
   };
   callbacks.on_step = [this](const StepReport& report) {
     last_step_ = absl::Now();
+    ++steps_done_;
     losses_.Add(report.step, report.loss);
     control_.ReportStep(report.generation, report.step, report.loss);
     control_.ReportProgress(static_cast<double>(report.step) / std::max(1u, Spec().steps()));
@@ -296,14 +332,18 @@ void TrainingTask::ReportCheckpoint(uint64_t step, const absl::Status& status) {
 
 absl::StatusOr<std::string> TrainingTask::StoreProduct() {
   ScratchFile file(context_.scratch);
-  RSIDIFF_RETURN_IF_ERROR(WriteProduct(file.path(), trainer_->Product(), denoiser_.lora));
-  // A finished training is worth waiting for, however long the store is away.
+  bool written = false;
+  const auto store = [&]() -> absl::StatusOr<std::string> {
+    if (!written) RSIDIFF_RETURN_IF_ERROR(WriteProduct(file.path(), trainer_->Product(), denoiser_.lora));
+    written = true;
+    return context_.store.PutFile(file.path());
+  };
+  // A finished training is worth waiting for, however long the store is away or a disk is full.
   while (true) {
-    absl::StatusOr<std::string> digest = context_.store.PutFile(file.path());
-    if (!absl::IsUnavailable(digest.status()) || control_.cancelled()) return digest;
-    control_.Warn(
-        absl::StrCat("the trained weights wait for the artifact store: ", digest.status().message()));
-    absl::SleepFor(absl::Seconds(1));
+    absl::StatusOr<std::string> digest = store();
+    if (!IsObstacle(digest.status()) || control_.cancelled()) return digest;
+    control_.Warn(absl::StrCat("the trained weights wait to be stored: ", digest.status().message()));
+    Pause(absl::Seconds(1));
   }
 }
 
@@ -316,14 +356,17 @@ absl::StatusOr<v1::TrainResult> TrainingTask::Run() {
     TrainingPosition position = Position();
     position.gone_tokens = std::exchange(gone, {});
     RSIDIFF_ASSIGN_OR_RETURN(Membership membership, Join(std::move(position)));
+    const uint64_t done_before = steps_done_;
     RSIDIFF_ASSIGN_OR_RETURN(RunOutcome outcome, trainer_->Run(membership, callbacks));
     if (outcome.end == RunEnd::kFinished) break;
     if (outcome.end == RunEnd::kCancelled) return absl::CancelledError("the training was given up");
-    cause_ = outcome.end == RunEnd::kPeerFailed ? RegroupCause::kFailure : RegroupCause::kPlanned;
-    if (outcome.end != RunEnd::kPeerFailed) continue;
-    control_.Warn(absl::StrCat("training generation ", current_.generation(), " broke after step ",
-                               outcome.step, ": ", outcome.reason));
-    gone = GoneMembers();
+    if (outcome.end == RunEnd::kPeerFailed) {
+      cause_ = RegroupCause::kFailure;
+      control_.Warn(absl::StrCat("training generation ", current_.generation(), " broke after step ",
+                                 outcome.step, ": ", outcome.reason));
+      gone = GoneMembers();
+    }
+    RSIDIFF_RETURN_IF_ERROR(LimitFruitless(steps_done_ - done_before, gone.size(), outcome.reason));
   }
   writer_.Finish();
   v1::TrainResult result;

@@ -37,15 +37,27 @@ absl::StatusOr<Reference> ReadReference(const std::string& digest, const v1::Wei
                    [gaussian](const at::Tensor& rows) { return StandardizedDistances(gaussian, rows); }};
 }
 
-absl::StatusOr<at::Tensor> ReadRows(const v1::WeightWork& work, int64_t dimension, ArtifactStore& store) {
+// The features files that hold the rows, by digest.
+absl::StatusOr<std::map<std::string, at::Tensor>> ReadFiles(const v1::WeightWork& work, ArtifactStore& store,
+                                                            TaskControl& control) {
   std::map<std::string, at::Tensor> files;
+  for (const v1::FeatureRow& row : work.rows()) files[row.features()];
+  TaskParts parts(control, static_cast<int64_t>(files.size()) + 1);
+  for (auto& [digest, features] : files) {
+    RSIDIFF_RETURN_IF_ERROR(parts.Begin());
+    RSIDIFF_ASSIGN_OR_RETURN(features, ReadFeatures(store, digest));
+  }
+  RSIDIFF_RETURN_IF_ERROR(parts.Begin());
+  return files;
+}
+
+absl::StatusOr<at::Tensor> ReadRows(const v1::WeightWork& work, int64_t dimension, ArtifactStore& store,
+                                    TaskControl& control) {
+  RSIDIFF_ASSIGN_OR_RETURN(const auto files, ReadFiles(work, store, control));
   std::vector<at::Tensor> rows;
   for (int i = 0; i < work.rows_size(); ++i) {
     const v1::FeatureRow& row = work.rows(i);
-    at::Tensor& file = files[row.features()];
-    if (!file.defined()) {
-      RSIDIFF_ASSIGN_OR_RETURN(file, ReadFeatures(store, row.features()));
-    }
+    const at::Tensor& file = files.at(row.features());
     if (row.row() >= file.size(0) || file.size(1) != dimension) {
       return absl::InvalidArgumentError(absl::StrCat(
           "artifact ", row.features(), ": features [", file.size(0), ", ", file.size(1), "] have no row ",
@@ -59,11 +71,11 @@ absl::StatusOr<at::Tensor> ReadRows(const v1::WeightWork& work, int64_t dimensio
 }  // namespace
 
 absl::StatusOr<v1::WeightResult> Weigh(const v1::WeightWork& work, const v1::WeightSpec& weights,
-                                       ArtifactStore& store) {
+                                       ArtifactStore& store, TaskControl& control) {
   RSIDIFF_ASSIGN_OR_RETURN(const Reference reference, ReadReference(work.reference(), weights, store));
   v1::WeightResult result;
   if (work.rows().empty()) return result;
-  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor rows, ReadRows(work, reference.dimension, store));
+  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor rows, ReadRows(work, reference.dimension, store, control));
   const at::Tensor distances = reference.distances(rows).contiguous();
   const double* begin = distances.data_ptr<double>();
   result.mutable_distances()->Add(begin, begin + distances.numel());

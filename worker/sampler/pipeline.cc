@@ -59,9 +59,10 @@ struct StableDiffusionPipeline::PromptCache {
 struct StableDiffusionPipeline::Batch {
   int64_t first = 0;
   int64_t rows = 0;
-  int64_t shape = 0;      // rows that are computed
-  at::Tensor noise;       // unit noise [shape, C, h, w], fp32 on the CPU
-  at::Tensor embeddings;  // [shape, 77, D], or [2 * shape, ...] with the negative prompt first
+  int64_t shape = 0;            // rows that are computed
+  at::Tensor noise;             // unit noise [shape, C, h, w], fp32 on the CPU
+  at::Tensor embeddings;        // [shape, 77, D], or [2 * shape, ...] with the negative prompt first
+  std::vector<bool> truncated;  // of each of the `rows`: the prompt had too many tokens
 };
 
 StableDiffusionPipeline::~StableDiffusionPipeline() = default;
@@ -115,10 +116,6 @@ int StableDiffusionPipeline::vae_scale_factor() const {
 
 int StableDiffusionPipeline::default_size() const {
   return static_cast<int>(unet_->config().sample_size) * vae_scale_factor();
-}
-
-absl::Status StableDiffusionPipeline::LoadCheckpoint(const NamedTensors& unet_tensors) {
-  return unet_->parameters().Assign(unet_tensors, Parameters::Coverage::kAll);
 }
 
 StableDiffusionPipeline::EncodedPrompt StableDiffusionPipeline::EncodePrompt(const std::string& prompt) {
@@ -187,7 +184,7 @@ std::vector<int64_t> StableDiffusionPipeline::LatentShape(const GenerateRequest&
 }
 
 StableDiffusionPipeline::Batch StableDiffusionPipeline::MakeBatch(const GenerateRequest& request,
-                                                                  int64_t first, GenerateOutput& output) {
+                                                                  int64_t first) {
   Batch batch;
   batch.first = first;
   batch.shape = request.batch_size;
@@ -198,7 +195,7 @@ StableDiffusionPipeline::Batch StableDiffusionPipeline::MakeBatch(const Generate
   for (int64_t i = 0; i < batch.shape; ++i) {
     const int64_t row = first + std::min(i, batch.rows - 1);
     const EncodedPrompt entry = EncodePrompt(request.prompts[row]);
-    if (i < batch.rows) output.truncated.push_back(entry.truncated);
+    if (i < batch.rows) batch.truncated.push_back(entry.truncated);
     positive.push_back(entry.embedding);
     if (request.guidance_scale > 1) negative.push_back(EncodePrompt(request.negative_prompt).embedding);
     order.push_back(row);
@@ -255,7 +252,8 @@ absl::StatusOr<GenerateOutput> StableDiffusionPipeline::Generate(const GenerateR
   for (int64_t first = 0; first < count; first += request.batch_size) {
     ++progress.batch;
     progress.call = 0;
-    const Batch batch = MakeBatch(request, first, output);
+    const Batch batch = MakeBatch(request, first);
+    output.truncated.insert(output.truncated.end(), batch.truncated.begin(), batch.truncated.end());
     RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<Scheduler> scheduler,
                              CreateScheduler(config, request.steps));
     RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor denoised, Denoise(request, batch, *scheduler, progress));
@@ -270,7 +268,6 @@ absl::StatusOr<GenerateOutput> StableDiffusionPipeline::Generate(const GenerateR
       images.resize(batch.rows);
       std::move(images.begin(), images.end(), std::back_inserter(output.images));
     }
-    progress.samples_done = first + batch.rows;
   }
   output.latents = at::cat(latents);
   return output;

@@ -30,8 +30,7 @@ class UNet2DConditionModel;
 /// How far Generate is; `batch` and `call` count from 1.
 struct GenerateProgress {
   int64_t batch = 0, batches = 0;
-  int call = 0, calls = 0;   // model calls of this batch
-  int64_t samples_done = 0;  // pictures that are complete
+  int call = 0, calls = 0;  // model calls of this batch
 };
 
 struct GenerateRequest {
@@ -79,9 +78,6 @@ class StableDiffusionPipeline {
   /// Pictures of latents [N, C, h, w] that carry the VAE's scaling factor: round(255 clamp(x / 2 + 0.5)).
   std::vector<Image> DecodeLatents(const at::Tensor& latents);
 
-  /// Replaces UNet parameters by diffusers name; all or none. Unknown names and other shapes are errors.
-  absl::Status LoadCheckpoint(const NamedTensors& unet_tensors);
-
   UNet2DConditionModel& unet() { return *unet_; }
   AutoencoderKL& vae() { return *vae_; }
   ClipTextModel& text_encoder() { return *text_encoder_; }
@@ -104,8 +100,8 @@ class StableDiffusionPipeline {
   absl::Status CheckRequest(const GenerateRequest& request) const;
   EncodedPrompt EncodePrompt(const std::string& prompt);
   std::vector<int64_t> LatentShape(const GenerateRequest& request, int64_t rows) const;
-  // The batch that starts at row `first`; notes in `output` which prompts were truncated.
-  Batch MakeBatch(const GenerateRequest& request, int64_t first, GenerateOutput& output);
+  // The batch that starts at row `first`.
+  Batch MakeBatch(const GenerateRequest& request, int64_t first);
   absl::StatusOr<at::Tensor> Denoise(const GenerateRequest& request, const Batch& batch, Scheduler& scheduler,
                                      GenerateProgress& progress);
 

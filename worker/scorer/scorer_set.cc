@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "worker/scorer/aesthetic_score.h"
 #include "worker/scorer/clip_score.h"
 #include "worker/scorer/clip_score_vit_l_14.h"
@@ -81,14 +82,6 @@ absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source,
   return family == ScorerFamily::kBlipReward ? LoadBlipReward(source, options) : LoadClipType(source, parts);
 }
 
-// Enough of a prompt to recognise it, not cut within a UTF-8 character.
-std::string Excerpt(const std::string& prompt) {
-  size_t length = 80;
-  if (prompt.size() <= length) return prompt;
-  while (length > 0 && (static_cast<unsigned char>(prompt[length]) & 0xC0) == 0x80) --length;
-  return absl::StrCat(prompt.substr(0, length), "...");
-}
-
 std::string Label(const ScorerSet::Request& request, size_t i) {
   return i < request.labels.size() ? request.labels[i] : absl::StrCat("sample ", i);
 }
@@ -158,7 +151,11 @@ absl::StatusOr<ScorerSet::Result> ScorerSet::Score(const Request& request) {
   }
   ScoreBatch batch(request.images, request.prompts);
   Result result;
-  for (const std::string& name : request.scorers.empty() ? names() : request.scorers) {
+  const std::vector<std::string> wanted = request.scorers.empty() ? names() : request.scorers;
+  for (const std::string& name : wanted) {
+    const double done = static_cast<double>(result.columns.size()) / static_cast<double>(wanted.size());
+    if (request.on_progress && !request.on_progress(done))
+      return absl::CancelledError("scoring was cancelled");
     RSIDIFF_ASSIGN_OR_RETURN(Scorer * scorer, Find(name));
     absl::StatusOr<std::vector<double>> scores = scorer->Score(batch);
     if (!scores.ok()) return Annotate(scores.status(), absl::StrCat("scorer ", name));

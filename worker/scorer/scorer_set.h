@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,6 +47,8 @@ class ScorerSet {
     absl::Span<const std::string> labels;
     std::vector<std::string> scorers;  // names; empty: all, in the order they were loaded
     std::string features;              // name of the scorer whose image embedding is wanted; empty: none
+    /// Called before each scorer with the share of them that is done, on the calling thread; false cancels.
+    std::function<bool(double fraction)> on_progress;
   };
 
   struct Column {
@@ -67,7 +70,7 @@ class ScorerSet {
 
   /// NOT_FOUND for an unknown scorer name; DATA_LOSS when a score or feature is NaN or infinite, naming
   /// scorer, picture and prompt. An embedding of zero length has no direction: its cosine is NaN, so that is
-  /// this error too. An empty request gives empty columns.
+  /// this error too; CANCELLED when on_progress says so. An empty request gives empty columns.
   absl::StatusOr<Result> Score(const Request& request);
 
  private:

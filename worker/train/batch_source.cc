@@ -81,7 +81,7 @@ TrainingBatch PlannedBatches::Get(uint64_t step, uint32_t begin, uint32_t end) {
   batch.latents = set_.latents.index_select(0, IndexTensor(examples));
   batch.noise = SampleNoise(seeds, set_.latents.sizes().slice(1));
   batch.timesteps = IndexTensor(timesteps);
-  batch.context = set_.contexts.index_select(0, IndexTensor(captions));
+  batch.context = set_.contexts.index_select(0, IndexTensor(captions)).to(at::kFloat);
   batch.weights = at::tensor(weights, at::kFloat);
   return batch;
 }

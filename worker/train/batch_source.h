@@ -16,7 +16,7 @@ struct TrainingBatch {
   at::Tensor latents;    // [n, C, h, w] fp32, with the VAE's scaling factor
   at::Tensor noise;      // same shape
   at::Tensor timesteps;  // [n] int64
-  at::Tensor context;    // [n, S, D] text embeddings
+  at::Tensor context;    // [n, S, D] fp32 text embeddings
   at::Tensor weights;    // [n] fp32
 };
 
@@ -34,7 +34,7 @@ class BatchSource {
 /// Samples to train on, all in memory.
 struct TrainingSet {
   at::Tensor latents;               // [N, C, h, w] fp32
-  at::Tensor contexts;              // [M, S, D] embeddings of the distinct captions
+  at::Tensor contexts;              // [M, S, D] embeddings of the distinct captions, any floating dtype
   int64_t empty_context = 0;        // row of the empty caption's
   std::vector<int64_t> context_of;  // [N] row of each sample's caption
   std::vector<float> weights;       // [N]

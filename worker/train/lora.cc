@@ -200,14 +200,6 @@ absl::Status AttachLora(UNet2DConditionModel& unet, const LoraWeights& weights) 
   return absl::OkStatus();
 }
 
-void DetachLora(UNet2DConditionModel& unet) {
-  for (const auto& [path, linear] : unet.linears()) {
-    linear->lora_down = at::Tensor();
-    linear->lora_up = at::Tensor();
-    linear->lora_scale = 1.0;
-  }
-}
-
 NamedTensors AttachedLora(UNet2DConditionModel& unet) {
   NamedTensors attached;
   for (const auto& [path, linear] : unet.linears()) {

@@ -60,8 +60,6 @@ LoraFile ExportLora(const LoraWeights& weights);
 /// Makes the layers compute with the adapter, in the model's type. INVALID_ARGUMENT, with nothing attached,
 /// for a layer that the model lacks or another shape.
 absl::Status AttachLora(UNet2DConditionModel& unet, const LoraWeights& weights);
-/// Takes every adapter off.
-void DetachLora(UNet2DConditionModel& unet);
 /// The attached tensors, "PATH.lora_A.weight" and "PATH.lora_B.weight" in order of paths: what a Trainer
 /// trains.
 NamedTensors AttachedLora(UNet2DConditionModel& unet);

@@ -1,6 +1,8 @@
 #include "worker/train/manifest.h"
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -34,7 +36,9 @@ absl::Status SetKey(const std::string& key, const json& value, ManifestEntry& en
     if (!value.is_string()) return WrongKind(key, "a string");
     *text = value.get<std::string>();
   } else if (key == "row") {
-    if (!value.is_number_unsigned()) return WrongKind(key, "a row number");
+    constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > kLargest)
+      return WrongKind(key, "a row number");
     entry.row = value.get<int64_t>();
   } else if (key == "weight") {
     if (!value.is_number()) return WrongKind(key, "a number");

@@ -12,9 +12,9 @@
 namespace rsidiff::worker {
 namespace {
 
-bool Refuses(const addrinfo& address, absl::Duration patience) {
+PeerAnswer Probe(const addrinfo& address, absl::Duration patience) {
   const int socket = ::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (socket < 0) return false;
+  if (socket < 0) return PeerAnswer::kNone;
   int error = 0;
   if (connect(socket, address.ai_addr, address.ai_addrlen) != 0) error = errno;
   if (error == EINPROGRESS) {
@@ -25,20 +25,33 @@ bool Refuses(const addrinfo& address, absl::Duration patience) {
     }
   }
   close(socket);
-  return error == ECONNREFUSED;
+  if (error == 0) return PeerAnswer::kAccepts;
+  return error == ECONNREFUSED ? PeerAnswer::kRefuses : PeerAnswer::kNone;
 }
 
 }  // namespace
 
-bool RefusesConnections(const HostPort& address, absl::Duration patience) {
+absl::string_view PeerAnswerText(PeerAnswer answer) {
+  switch (answer) {
+    case PeerAnswer::kAccepts:
+      return "accepts connections";
+    case PeerAnswer::kRefuses:
+      return "refuses connections";
+    case PeerAnswer::kNone:
+      break;
+  }
+  return "does not answer";
+}
+
+PeerAnswer ProbePeer(const HostPort& address, absl::Duration patience) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   if (getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found) != 0)
-    return false;
-  const bool refuses = Refuses(*found, patience);
+    return PeerAnswer::kNone;
+  const PeerAnswer answer = Probe(*found, patience);
   freeaddrinfo(found);
-  return refuses;
+  return answer;
 }
 
 }  // namespace rsidiff::worker

@@ -19,8 +19,26 @@ TrainableModel Training(UNet2DConditionModel& unet, NamedTensors parameters) {
 
 }  // namespace
 
-TrainableModel TrainableUnet(UNet2DConditionModel& unet) {
-  return Training(unet, unet.parameters().tensors());
+absl::StatusOr<std::unique_ptr<UNet2DConditionModel>> LoadUnet(const UnetSource& source,
+                                                               const ComputeOptions& compute) {
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<UNet2DConditionModel> unet,
+                           UNet2DConditionModel::Load(source.folder, compute));
+  if (source.checkpoint.empty()) return unet;
+  RSIDIFF_ASSIGN_OR_RETURN(const std::shared_ptr<SafetensorsFile> file,
+                           SafetensorsFile::Open(source.checkpoint));
+  RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors tensors, file->GetAll());
+  RSIDIFF_RETURN_IF_ERROR(unet->parameters().Assign(tensors, Parameters::Coverage::kAll));
+  return unet;
+}
+
+absl::StatusOr<TrainableModel> TrainableUnet(UNet2DConditionModel& unet, const UnetSource& source) {
+  TrainableModel model = Training(unet, unet.parameters().tensors());
+  if (unet.options().dtype == at::kFloat) return model;
+  // Half precision computes with copies of fp32 master weights.
+  RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<UNet2DConditionModel> exact,
+                           LoadUnet(source, {at::kCPU, at::kFloat}));
+  model.masters = exact->parameters().tensors();
+  return model;
 }
 
 absl::StatusOr<TrainableModel> TrainableLora(UNet2DConditionModel& unet, const LoraWeights& lora) {

@@ -21,7 +21,12 @@ CONFIGS = {
                   scaling_factor=1.5305, shift_factor=0.0609),
     "no_attention": config([12, 24, 36], norm_num_groups=4, layers_per_block=3, mid_block_add_attention=False,
                            force_upcast=False, latents_mean=[0.1] * 4, latents_std=[1.5] * 4, act_fn="swish"),
+    "one_block": config([24], norm_num_groups=6, layers_per_block=1),
+    "five_blocks": config([8, 8, 16, 16, 24], norm_num_groups=4, layers_per_block=1, latent_channels=6, scaling_factor=0.5),
+    "wide_norms": config([16, 48], norm_num_groups=2, layers_per_block=2, use_quant_conv=False),
+    "one_norm": config([20, 12, 20], norm_num_groups=1, layers_per_block=1, use_post_quant_conv=False, shift_factor=-0.2),
 }
+SIZES = {"five_blocks": (32, 48), "one_block": (16, 12)}
 
 
 def compare(model, folder, tmp_path, size, options=(), tolerance=TOLERANCE):
@@ -57,7 +62,7 @@ def make(tmp_path, name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_both_directions(tmp_path, name):
     model = make(tmp_path, name)
-    compare(model, tmp_path / "vae", tmp_path, (32, 24))
+    compare(model, tmp_path / "vae", tmp_path, SIZES.get(name, (32, 24)))
 
 
 def test_the_shapes_model(tmp_path):

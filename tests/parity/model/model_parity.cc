@@ -75,7 +75,7 @@ absl::Status RunUNet(const Arguments& arguments) {
     }
   } else {
     RSIDIFF_ASSIGN_OR_RETURN(at::Tensor target, input->Get("target"));
-    unet->parameters().MakeTrainable();
+    for (const auto& [name, tensor] : unet->parameters().tensors()) tensor.set_requires_grad(true);
     at::Tensor predicted = unet->Forward(sample, timesteps, context);
     at::Tensor loss = at::mse_loss(predicted.to(at::kFloat), target.to(predicted.device()));
     loss.backward();

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torchvision import transforms
+from transformers import CLIPConfig, CLIPModel
 
 from score_command import PROMPTS, pictures, randomise, refusal, relative_error, scores, write_clip_vocabulary, write_samples
 
@@ -45,10 +46,43 @@ def preprocessor_json(side, arithmetic="float_antialias"):
             "crop_rounding": "to_even"}
 
 
-def write_model(model, shape, folder, arithmetic="float_antialias"):
+WHOLE = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "logit_scale": "logit_scale",
+}
+PARTS = {
+    "visual.transformer.resblocks.": "vision_model.encoder.layers.", "transformer.resblocks.": "text_model.encoder.layers.",
+    "visual.ln_pre.": "vision_model.pre_layrnorm.", "visual.ln_post.": "vision_model.post_layernorm.",
+    "ln_final.": "text_model.final_layer_norm.", ".ln_1.": ".layer_norm1.", ".ln_2.": ".layer_norm2.", ".attn.": ".self_attn.",
+    ".mlp.c_fc.": ".mlp.fc1.", ".mlp.c_proj.": ".mlp.fc2.",
+}
+
+
+def transformers_names(state):
+    """The same model as transformers' CLIPModel names and lays it out, as HPS's conversions on Hugging Face do."""
+    renamed = {}
+    for name, tensor in state.items():
+        new = WHOLE.get(name, name)
+        for theirs, ours in PARTS.items() if new == name else ():
+            new = new.replace(theirs, ours, 1)
+        if name in ("visual.proj", "text_projection"):
+            renamed[{"visual.proj": "visual_projection", "text_projection": "text_projection"}[name] + ".weight"] = tensor.T
+        elif ".in_proj_" in new:
+            stem, leaf = new.split(".in_proj_")
+            renamed |= {f"{stem}.{part}_proj.{leaf}": third for part, third in zip("qkv", tensor.chunk(3), strict=True)}
+        else:
+            renamed[new] = tensor
+    return renamed
+
+
+def write_model(model, shape, folder, arithmetic="float_antialias", names=dict):
     write_clip_vocabulary(folder, text_cleaning="open_clip")
-    save_file({name: tensor.contiguous().clone() for name, tensor in model.state_dict().items() if name != "attn_mask"},
-              folder / "model.safetensors")
+    state = names({name: tensor for name, tensor in model.state_dict().items() if name != "attn_mask"})
+    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config_json(shape)))
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor_json(shape["vision"]["image_size"], arithmetic)))
     return folder
@@ -75,11 +109,21 @@ def samples(tmp_path_factory):
     return write_samples(tmp_path_factory.mktemp("samples"))
 
 
+def test_the_renamed_model_is_transformers():
+    shape = SHAPES["two layers"]
+    config = CLIPConfig(**config_json(shape))
+    ours = {name: tensor.shape for name, tensor in CLIPModel(config).state_dict().items() if not name.endswith("position_ids")}
+    model = make(shape, 3)
+    renamed = transformers_names({name: tensor for name, tensor in model.state_dict().items() if name != "attn_mask"})
+    assert {name: tensor.shape for name, tensor in renamed.items()} == ours
+
+
+@pytest.mark.parametrize("names", [dict, transformers_names], ids=["open_clip", "transformers"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_scores_are_open_clips(name, samples, tmp_path):
+def test_scores_are_open_clips(name, names, samples, tmp_path):
     shape = SHAPES[name]
     model = make(shape, 3)
-    folder = write_model(model, shape, tmp_path / "model")
+    folder = write_model(model, shape, tmp_path / "model", names=names)
     ours = scores(samples, tmp_path, f"hps={folder}")["hps"]
     theirs = reference(model, shape["vision"]["image_size"], pictures(samples))
     error = relative_error(ours, theirs)

@@ -74,6 +74,31 @@ def test_full_model_loads_in_diffusers_and_resume_changes_nothing(tmp_path, mani
     assert all(same(again[n], whole[n]) for n in whole)
 
 
+def test_summary_as_json(tmp_path, manifest):
+    out = tmp_path / "out"
+    summary = json.loads(finetune(manifest, out, "--steps", 2, "--json").stdout)
+    assert list(summary) == ["out", "steps", "loss", "seconds", "environment"]
+    assert (summary["out"], summary["steps"], summary["loss"]) == (str(out), 2, losses(out)[-1]["loss"])
+    assert summary["seconds"] > 0 and "torch" in summary["environment"]
+    # Nothing is left to do: the model is written again, and no step has a loss.
+    summary = json.loads(finetune(manifest, out, "--steps", 2, "--json", "--resume").stdout)
+    assert (summary["steps"], summary["loss"]) == (2, None)
+
+
+def test_it_does_not_matter_which_files_latents_lie_in(tmp_path, manifest):
+    """One file, or two that take turns."""
+    rows = load_file(tmp_path / "latents.safetensors")["latents"]
+    save_file({"latents": rows[[1]].double()}, tmp_path / "odd.safetensors")
+    save_file({"latents": rows[[0, 2]].clone()}, tmp_path / "even.safetensors")
+    places = {"one": [("latents", 0), ("latents", 1), ("latents", 2)], "two": [("even", 0), ("odd", 0), ("even", 1)]}
+    for name, files in places.items():
+        lines = [{"prompt": f"a circle, {i}", "latent": f"{file}.safetensors", "row": row} for i, (file, row) in enumerate(files)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        finetune(tmp_path / f"{name}.jsonl", tmp_path / name, "--steps", 3)
+    for two, one in zip(losses(tmp_path / "two"), losses(tmp_path / "one"), strict=True):
+        assert two == pytest.approx(one, rel=bound(0, 1e-4), abs=0)
+
+
 def test_a_tuned_model_is_tuned_again(tmp_path, manifest):
     first, second = tmp_path / "first", tmp_path / "second"
     finetune(manifest, first, "--steps", 1)
@@ -121,6 +146,13 @@ def test_refuses_what_it_cannot_train_on(tmp_path, manifest):
     broken.write_text('{"prompt": "a", "latent": "latents.safetensors", "row": 9}\n')
     error = finetune(broken, out, "--steps", 1, code=1).stderr
     assert "broken.jsonl:1" in error and "no row 9" in error
+    broken.write_text('{"prompt": "a", "latent": "latents.safetensors", "row": 18446744073709551615}\n')
+    error = finetune(broken, out, "--steps", 1, code=1).stderr
+    assert "broken.jsonl:1" in error and '"row" is not a row number' in error
+    save_file({"latents": torch.zeros(1, 4, 3, 3)}, tmp_path / "small.safetensors")
+    broken.write_text('{"prompt": "a", "latent": "latents.safetensors"}\n{"prompt": "a", "latent": "small.safetensors"}\n')
+    error = finetune(broken, out, "--steps", 1, code=1).stderr
+    assert "broken.jsonl:2" in error and "differ in shape" in error
 
     (tmp_path / "torn.png").write_bytes((tmp_path / "0.png").read_bytes()[:100])
     broken.write_text('{"prompt": "a", "file": "torn.png"}\n')
@@ -128,6 +160,8 @@ def test_refuses_what_it_cannot_train_on(tmp_path, manifest):
     broken.write_text('{"prompt": "a", "file": "gone.png"}\n')
     assert "gone.png" in finetune(broken, out, "--steps", 1, code=1).stderr
     finetune(manifest, out, "--steps", 1, "--schedule", "sideways", code=2)
+    for option in ("--lora-rank", "--lora-alpha"):
+        assert option in finetune(manifest, out, "--steps", 1, option, -1, code=2).stderr
     inside = shutil.copytree(SHAPES, tmp_path / "model") / "tuned"
     assert "--out is the model's own folder, or in it" in finetune(manifest, inside, "--steps", 1, code=1, model=inside.parent).stderr
     assert not inside.exists()

@@ -130,7 +130,7 @@ absl::Status Run(const nlohmann::json& spec) {
     RSIDIFF_RETURN_IF_ERROR(WriteSafetensors(out / "lora.safetensors", file.tensors, file.metadata));
     RSIDIFF_RETURN_IF_ERROR(WritePrediction(out / "attached.safetensors", *unet, schedule, probe));
     // What a sampler would do with the file: merged into the weights, and taken out again.
-    DetachLora(*unet);
+    for (const auto& [path, linear] : unet->linears()) linear->lora_down = linear->lora_up = at::Tensor();
     RSIDIFF_RETURN_IF_ERROR(WritePrediction(out / "detached.safetensors", *unet, schedule, probe));
     RSIDIFF_ASSIGN_OR_RETURN(const LoraWeights reread, ReadLora(out / "lora.safetensors"));
     RSIDIFF_ASSIGN_OR_RETURN(const NamedTensors originals, MergeLora(*unet, reread));

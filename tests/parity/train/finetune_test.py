@@ -5,6 +5,7 @@ Losses, gradient norms, first moments (the clipped gradients, averaged) and the 
 gradient that is rounding noise about zero still moves its weight, by a whole learning rate in the first step; how many
 such gradients there are depends on the processor (seen: 5e-6 to 1.1e-4).
 """
+import itertools
 import json
 import os
 import subprocess
@@ -37,6 +38,30 @@ SMALL = {
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     ),
 }
+
+
+def two_blocks(**more):
+    return dict(sample_size=8, block_out_channels=(32, 48), layers_per_block=1, cross_attention_dim=16, attention_head_dim=4,
+                norm_num_groups=8, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")) | more
+
+
+# One step each: every layer has a gradient, so this is what shows a wrong one.
+OTHER_SHAPES = {
+    "linear_projection": two_blocks(use_linear_projection=True),
+    "heads_by_block": two_blocks(
+        attention_head_dim=(2, 6), down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2),
+    "two_transformer_layers": two_blocks(transformer_layers_per_block=2, use_linear_projection=True),
+    "only_cross_attention": two_blocks(only_cross_attention=True),
+    "no_mid_block": two_blocks(mid_block_type=None),
+    "plain_mid_block": two_blocks(mid_block_type="UNetMidBlock2D", flip_sin_to_cos=False, freq_shift=1),
+    "layers_by_block": two_blocks(
+        layers_per_block=(2, 1), transformer_layers_per_block=(1, 2), norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2),
+    "no_attention_first": two_blocks(
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=16, cross_attention_dim=40),
+}
 SCHEDULER = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000)
 
 
@@ -47,7 +72,7 @@ def make_case(tmp_path, model, prediction_type="epsilon", steps=4, batch=6):
         unet_folder = SHAPES / "unet"
         unet = UNet2DConditionModel.from_pretrained(unet_folder)
     else:
-        unet = UNet2DConditionModel(**SMALL[model])
+        unet = UNet2DConditionModel(**(SMALL | OTHER_SHAPES)[model])
         unet_folder = tmp_path / "unet"
         unet.save_pretrained(unet_folder)
     scheduler = DDPMScheduler(**SCHEDULER, prediction_type=prediction_type)
@@ -147,10 +172,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("model,prediction_type", [("sd1", "epsilon"), ("sd2", "v_prediction"), ("shapes", "epsilon")])
-def test_full_fine_tuning(tmp_path, model, prediction_type, case):
-    options = CASES[case]
+def check_full_fine_tuning(tmp_path, model, prediction_type, options):
     unet, folder, scheduler, draws = make_case(tmp_path, model, prediction_type)
     start = {n: p.detach().clone() for n, p in unet.named_parameters()}
     ours, state = run_ours(tmp_path, folder, micro_batch=4, **options)
@@ -161,6 +183,17 @@ def test_full_fine_tuning(tmp_path, model, prediction_type, case):
     with torch.no_grad():
         expected = unet(probe["noisy"], draws["timesteps"][0], draws["context"][0]).sample
     assert distance({"": probe["prediction"]}, {"": expected}) < 1e-4
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("model,prediction_type", [("sd1", "epsilon"), ("sd2", "v_prediction"), ("shapes", "epsilon")])
+def test_full_fine_tuning(tmp_path, model, prediction_type, case):
+    check_full_fine_tuning(tmp_path, model, prediction_type, CASES[case])
+
+
+@pytest.mark.parametrize("model,prediction_type", list(zip(OTHER_SHAPES, itertools.cycle(["epsilon", "v_prediction"]))))
+def test_one_step_of_other_shapes(tmp_path, model, prediction_type):
+    check_full_fine_tuning(tmp_path, model, prediction_type, CASES["one_step"])
 
 
 @pytest.mark.parametrize("model", ["sd1", "sd2", "shapes"])

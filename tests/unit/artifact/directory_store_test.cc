@@ -59,6 +59,7 @@ TEST_F(DirectoryStoreTest, HostileDigestsNeverBecomePaths) {
     EXPECT_TRUE(absl::IsInvalidArgument(store_->LocalPath(digest).status())) << digest;
     EXPECT_TRUE(absl::IsInvalidArgument(store_->Contains(digest).status())) << digest;
     EXPECT_TRUE(absl::IsInvalidArgument(store_->Remove(digest))) << digest;
+    EXPECT_FALSE(store_->IsSound(digest)) << digest;
   }
 }
 
@@ -75,6 +76,26 @@ TEST_F(DirectoryStoreTest, MissingAndDamagedArtifactsAreToldApart) {
   EXPECT_FALSE(*store_->Contains(damaged));
   EXPECT_TRUE(store_->Remove(damaged).ok());
   EXPECT_EQ(*store_->Get(*store_->Put("good bytes")), "good bytes");
+}
+
+TEST_F(DirectoryStoreTest, PuttingAgainMendsADamagedArtifact) {
+  const std::string bytes(100'000, 'b');
+  const std::string digest = *store_->Put(bytes);
+  const fs::path file = *store_->LocalPath(digest);
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "source", bytes).ok());
+  std::string flipped = bytes;
+  flipped.back() ^= 1;
+  for (const std::string& damage : {std::string(), bytes.substr(0, 50'000), bytes + "more", flipped}) {
+    ASSERT_TRUE(WriteFileAtomically(file, damage).ok());
+    EXPECT_FALSE(store_->IsSound(digest));
+    EXPECT_EQ(*store_->Put(bytes), digest);
+    EXPECT_EQ(*store_->Get(digest), bytes);
+    ASSERT_TRUE(WriteFileAtomically(file, damage).ok());
+    EXPECT_EQ(*store_->PutFile(folder_ / "source"), digest);
+    EXPECT_EQ(*store_->Get(digest), bytes);
+    EXPECT_TRUE(store_->IsSound(digest));
+  }
+  EXPECT_EQ(TemporaryFiles(), 0);
 }
 
 TEST_F(DirectoryStoreTest, WriterStoresOnlyTheRightDigest) {

@@ -3,12 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "absl/strings/str_cat.h"
 #include "common/artifact/folder.h"
 #include "common/base/file.h"
+#include "coordinator/cli/child_process.h"
 #include "tests/unit/cli/command_line.h"
 #include "tests/unit/cli/fake_coordinator.h"
 
@@ -119,6 +120,21 @@ TEST_F(Commands, ListsAndDrainsWorkers) {
   EXPECT_EQ(fake.drained[0].deadline_seconds(), 600);
 }
 
+TEST_F(Commands, ABackupIsAskedForOnce) {
+  EXPECT_EQ(line.Run({"backup", "--name", "one"}).out, "/backups/one\n");
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.failing_backups = 1;
+  }
+  const CommandOutcome broken = line.Run({"backup", "--name", "two"});
+  EXPECT_EQ(broken.code, ExitCode::kUnreachable);
+  EXPECT_EQ(broken.err, absl::StrCat("error: the coordinator at ", fake.address(),
+                                     " did not confirm the backup, which may be there all the same: Socket "
+                                     "closed\n"));
+  absl::MutexLock lock(&fake.mutex);
+  EXPECT_THAT(fake.backups, testing::ElementsAre("one", "two"));
+}
+
 TEST_F(Commands, DoctorTellsWhatIsWrong) {
   const CommandOutcome well = line.Run({"doctor"});
   EXPECT_EQ(well.code, ExitCode::kOk) << well.out;
@@ -134,6 +150,28 @@ TEST_F(Commands, DoctorTellsWhatIsWrong) {
   }
   EXPECT_THAT(line.Run({"doctor"}).out,
               AllOf(HasSubstr("warn  version: the coordinator is 9.9"), HasSubstr("w2: arm; w1: x86")));
+}
+
+TEST_F(Commands, WorksInAFolderThatHasBeenRemoved) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  const std::filesystem::path gone = std::filesystem::path(testing::TempDir()) / "removed-folder";
+  std::filesystem::create_directories(gone);
+  std::filesystem::current_path(gone);
+  std::filesystem::remove(gone);
+  const CommandOutcome doctor = line.Run({"doctor"});
+  const CommandOutcome exported = line.Run({"export", "1", "--round", "0", "--out", "relative"});
+  std::filesystem::current_path(before);
+  EXPECT_EQ(doctor.code, ExitCode::kOk) << doctor.err;
+  EXPECT_THAT(doctor.out, HasSubstr("warn  current folder: is gone: "));
+  EXPECT_EQ(exported.code, ExitCode::kFailed);
+  EXPECT_THAT(exported.err, HasSubstr("cannot tell the current folder, for relative: "));
+}
+
+TEST_F(Commands, AnExceptionIsAnErrorMessage) {
+  line.on_sleep = [] { throw std::runtime_error("thrown by a library"); };
+  const CommandOutcome outcome = line.Run({"run", "watch", "2"});
+  EXPECT_EQ(outcome.code, ExitCode::kFailed);
+  EXPECT_THAT(outcome.err, HasSubstr("error: thrown by a library\n"));
 }
 
 TEST_F(Commands, UnreachableCoordinatorHasItsOwnCode) {
@@ -187,93 +225,6 @@ TEST_F(Commands, DryRunSubmitsNothing) {
   const nlohmann::json slower = Json(line.Run({"run", "submit", file, "--dry-run", "--json",
                                                "--gpu-fp32-tflops", "33.5", "--gpu-utilization", "0.15"}));
   EXPECT_NEAR(slower["plan"]["gpu_hours"].get<double>() / json["plan"]["gpu_hours"].get<double>(), 4, 1e-9);
-}
-
-// A copy of the run file where the model folders that it names have every file, empty but for what a plan
-// reads.
-std::string WithModels(const std::string& name) {
-  const std::string source = RSIDIFF_SOURCE_DIR;
-  const std::filesystem::path root = testing::TempDir() + "/sd14";
-  const std::filesystem::path models = root / "deploy/examples/models";
-  std::map<std::string, std::string> files = {
-      {"unet/config.json", R"({"sample_size": 64, "cross_attention_dim": 768})"},
-      {"vae/config.json", R"({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2})"},
-      {"text_encoder/config.json",
-       R"({"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12})"}};
-  for (const char* file :
-       {"model_index.json", "unet/diffusion_pytorch_model.safetensors",
-        "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "tokenizer/vocab.json",
-        "tokenizer/merges.txt", "scheduler/scheduler_config.json"}) {
-    files[file] = "";
-  }
-  // ViT-H/14 and ViT-L/14 as transformers describes them; the others' work is not counted.
-  const std::map<std::string, std::string> scorers = {
-      {"hps-v2.1",
-       R"({"text_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
-           "vision_config": {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32,
-                             "patch_size": 14}})"},
-      {"clip-vit-large-patch14",
-       R"({"text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12},
-           "vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-                             "patch_size": 14}})"},
-      {"aesthetic-v2", ""},
-      {"pickscore-v1", ""}};
-  for (const auto& [file, text] : files) {
-    const std::filesystem::path path = models / "stable-diffusion-v1-4" / file;
-    EXPECT_TRUE(CreateFolders(path.parent_path()).ok());
-    EXPECT_TRUE(WriteFileAtomically(path, text).ok());
-  }
-  for (const auto& [scorer, config] : scorers) {
-    EXPECT_TRUE(CreateFolders(models / scorer).ok());
-    EXPECT_TRUE(WriteFileAtomically(models / scorer / "config.json", config).ok());
-    for (const char* file : {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}) {
-      EXPECT_TRUE(WriteFileAtomically(models / scorer / file, "").ok());
-    }
-  }
-  std::filesystem::remove(root / "tests");
-  std::filesystem::create_directory_symlink(source + "/tests", root / "tests");
-  const std::filesystem::path copy = root / "deploy/examples" / name;
-  EXPECT_TRUE(WriteFileAtomically(copy, *ReadFile(source + "/deploy/examples/" + name)).ok());
-  return copy;
-}
-
-TEST_F(Commands, ExampleRunFilesOfStableDiffusionArePlanned) {
-  struct Expected {
-    std::string file;
-    uint64_t prompts;
-    uint64_t samples;
-    uint64_t kept;
-    uint64_t evaluated;
-  };
-  // PartiPrompts less the three that the filter rejects; all of HPD.
-  const Expected examples[] = {{"sd14-parti", 1629, 1629 * 8, 1629, 200},
-                               {"sd14-hpd", 400, 400 * 16, 800, 100}};
-  for (const Expected& expected : examples) {
-    const std::string file = WithModels(expected.file + ".yaml");
-    const CommandOutcome outcome = line.Run({"run", "submit", file, "--dry-run", "--json"});
-    ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
-    const nlohmann::json plan = Json(outcome)["plan"];
-    EXPECT_EQ(plan["width"], 512);
-    EXPECT_EQ(plan["rounds"], 8);
-    EXPECT_EQ(plan["prompts_per_round"], expected.prompts);
-    EXPECT_EQ(plan["samples_per_round"], expected.samples);
-    EXPECT_EQ(plan["kept_per_round"], expected.kept);
-    EXPECT_EQ(plan["evaluation_samples"], expected.evaluated);
-    const double drawn = static_cast<double>(8 * expected.samples);
-    const double evaluated = static_cast<double>(9 * expected.evaluated);
-    EXPECT_EQ(plan["unet_calls"], 2 * 50 * (8 * expected.samples + 9 * expected.evaluated));
-    // The known work of one pass, in FLOP: UNet 0.803e12, VAE decoder 2.515e12, text encoder 0.013e12;
-    // ViT-H/14 0.335e12 and 0.047e12, ViT-L/14 0.162e12 and 0.013e12.
-    const double sampling = (drawn + evaluated) * (100 * 0.803e12 + 2.515e12 + 0.013e12);
-    const double scoring = (drawn + evaluated) * (0.335e12 + 0.047e12 + 0.162e12 + 0.013e12);
-    const double training = 8 * 200 * 64 * (3 * 0.803e12 + 0.013e12);
-    EXPECT_NEAR(plan["sampling_flops"].get<double>() / sampling, 1, 0.002);
-    EXPECT_NEAR(plan["scoring_flops"].get<double>() / scoring, 1, 0.02);
-    EXPECT_NEAR(plan["training_flops"].get<double>() / training, 1, 0.002);
-    EXPECT_EQ(plan["scorers_not_counted"], nlohmann::json({"pickscore"}));
-    const double seconds = ((sampling + training) / 989e12 + scoring / 67e12) / 0.3;
-    EXPECT_NEAR(plan["gpu_hours"].get<double>() / (seconds / 3600), 1, 0.01);
-  }
 }
 
 TEST_F(Commands, WrongRunFilesAreUsageErrors) {
@@ -334,6 +285,24 @@ TEST_F(Commands, VersionAndCompletionNeedNoCoordinator) {
   EXPECT_EQ(bash.code, ExitCode::kOk);
   EXPECT_THAT(bash.out,
               AllOf(HasSubstr("complete -o filenames -F _rsidiff rsidiff"), HasSubstr("--dry-run")));
+}
+
+TEST_F(Commands, CompletionOffersTheWordsOfTheCommandBeforeTheCursor) {
+  const std::filesystem::path script = std::filesystem::path(testing::TempDir()) / "completion.bash";
+  ASSERT_TRUE(WriteFileAtomically(script, line.Run({"completion", "bash"}).out).ok());
+  // The words that bash is given for an empty word after `typed`.
+  const auto offered = [&](const std::string& typed) {
+    const absl::StatusOr<std::string> words = RunProgram(
+        {"/bin/bash", "-c",
+         absl::StrCat("source ", script.string(), "; COMP_WORDS=(rsidiff ", typed,
+                      " --); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _rsidiff; echo \" ${COMPREPLY[*]} \"")});
+    return words.value_or(std::string(words.status().message()));
+  };
+  EXPECT_THAT(offered("prompts filter"), AllOf(HasSubstr(" --judge "), HasSubstr(" --out ")));
+  EXPECT_THAT(offered("prompts list"), HasSubstr(" --rejected "));
+  EXPECT_THAT(offered("run submit"), HasSubstr(" --dry-run "));
+  EXPECT_THAT(offered("--coordinator host:1 worker drain"), HasSubstr(" --deadline "));
+  EXPECT_THAT(offered("samples"), HasSubstr(" --evaluation "));
 }
 
 }  // namespace

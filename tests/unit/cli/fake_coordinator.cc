@@ -28,6 +28,7 @@ FakeCoordinator::FakeCoordinator()
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(this);
   builder.RegisterService(artifacts_.get());
+  builder.RegisterService(&backup_service_);
   server_ = builder.BuildAndStart();
   address_ = absl::StrCat("127.0.0.1:", port);
 }
@@ -43,6 +44,16 @@ grpc::Status FakeCoordinator::Artifacts::Locate(grpc::ServerContext*, const v1::
   response->set_path(folder_);
   response->set_probe_file(kProbeFile);
   response->set_probe_content(kProbeContent);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeCoordinator::Backups::Create(grpc::ServerContext*, const v1::CreateBackupRequest* request,
+                                              v1::CreateBackupResponse* response) {
+  absl::MutexLock lock(&fake_->mutex);
+  fake_->backups.push_back(request->name());
+  if (fake_->failing_backups-- > 0) return {grpc::StatusCode::UNAVAILABLE, "Socket closed"};
+  response->set_path(absl::StrCat("/backups/", request->name()));
+  response->mutable_manifest()->set_format(1);
   return grpc::Status::OK;
 }
 
@@ -87,6 +98,9 @@ grpc::Status FakeCoordinator::GetRun(grpc::ServerContext*, const v1::GetRunReque
     *response = script.front();
     script.pop_front();
     if (response->run().id() == 0) return {grpc::StatusCode::UNAVAILABLE, "restarting"};
+    if (response->run().id() == kOverloaded) {
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the coordinator is overloaded"};
+    }
     return grpc::Status::OK;
   }
   const v1::RunStatus* found = Find(request->run_id());
@@ -116,14 +130,20 @@ grpc::Status FakeCoordinator::ForkRun(grpc::ServerContext*, const v1::ForkRunReq
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCoordinator::ListSamples(grpc::ServerContext*, const v1::ListSamplesRequest* request,
+grpc::Status FakeCoordinator::ListSamples(grpc::ServerContext* context, const v1::ListSamplesRequest* request,
                                           grpc::ServerWriter<v1::ListSamplesResponse>* writer) {
-  absl::MutexLock lock(&mutex);
-  for (const v1::SampleRecord& sample : samples[{request->round(), request->purpose()}]) {
-    v1::ListSamplesResponse response;
-    *response.add_samples() = sample;
-    writer->Write(response);
+  bool stall = false;
+  {
+    absl::MutexLock lock(&mutex);
+    samples_deadline = context->deadline();
+    stall = samples_stall;
+    for (const v1::SampleRecord& sample : samples[{request->round(), request->purpose()}]) {
+      v1::ListSamplesResponse response;
+      *response.add_samples() = sample;
+      writer->Write(response);
+    }
   }
+  while (stall && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
   return grpc::Status::OK;
 }
 

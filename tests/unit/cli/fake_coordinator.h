@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -13,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/artifact/directory_store.h"
 #include "rsidiff/v1/artifact.grpc.pb.h"
+#include "rsidiff/v1/backup.grpc.pb.h"
 #include "rsidiff/v1/coordinator.grpc.pb.h"
 
 namespace rsidiff::coordinator {
@@ -29,7 +31,9 @@ class FakeCoordinator : public v1::ControlService::Service {
 
   absl::Mutex mutex;
   std::vector<v1::RunStatus> runs ABSL_GUARDED_BY(mutex);
-  /// GetRun answers with these first, one a call; an empty id stands for UNAVAILABLE.
+  static constexpr uint64_t kOverloaded = UINT64_MAX;
+  /// GetRun answers with these first, one a call; the id 0 stands for UNAVAILABLE, kOverloaded for
+  /// RESOURCE_EXHAUSTED.
   std::deque<v1::RunStatus> script ABSL_GUARDED_BY(mutex);
   std::vector<v1::WorkerRecord> workers ABSL_GUARDED_BY(mutex);
   std::map<std::pair<uint32_t, v1::Purpose>, std::vector<v1::SampleRecord>> samples ABSL_GUARDED_BY(mutex);
@@ -42,6 +46,13 @@ class FakeCoordinator : public v1::ControlService::Service {
   /// So many calls of SubmitRun are answered with UNAVAILABLE.
   int failing_submissions ABSL_GUARDED_BY(mutex) = 0;
   std::vector<std::string> submission_ids ABSL_GUARDED_BY(mutex);
+  /// ListSamples sends nothing after its samples, not even the end, until the caller goes.
+  bool samples_stall ABSL_GUARDED_BY(mutex) = false;
+  /// The deadline that the newest ListSamples came with.
+  std::chrono::system_clock::time_point samples_deadline ABSL_GUARDED_BY(mutex);
+  /// The names asked for. So many of these calls are answered with UNAVAILABLE.
+  std::vector<std::string> backups ABSL_GUARDED_BY(mutex);
+  int failing_backups ABSL_GUARDED_BY(mutex) = 0;
 
  private:
   class Artifacts : public v1::ArtifactService::Service {
@@ -52,6 +63,15 @@ class FakeCoordinator : public v1::ControlService::Service {
 
    private:
     const std::string folder_;
+  };
+  class Backups : public v1::BackupService::Service {
+   public:
+    explicit Backups(FakeCoordinator* fake) : fake_(fake) {}
+    grpc::Status Create(grpc::ServerContext*, const v1::CreateBackupRequest*,
+                        v1::CreateBackupResponse*) override;
+
+   private:
+    FakeCoordinator* const fake_;
   };
 
   grpc::Status GetInfo(grpc::ServerContext*, const v1::GetInfoRequest*, v1::GetInfoResponse*) override;
@@ -73,6 +93,7 @@ class FakeCoordinator : public v1::ControlService::Service {
   std::filesystem::path folder_;
   std::unique_ptr<DirectoryStore> store_;
   std::unique_ptr<Artifacts> artifacts_;
+  Backups backup_service_{this};
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
 };

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/image/png.h"
+#include "coordinator/cli/sample_pages.h"
 #include "tests/unit/cli/command_line.h"
 #include "tests/unit/cli/fake_coordinator.h"
 
@@ -120,6 +122,85 @@ TEST_F(Outputs, SamplesLeavesNothingBehindWhenAPictureIsGone) {
   }
   EXPECT_EQ(line.Run({"samples", "5", "--round", "1", "--out", folder / "broken"}).code, ExitCode::kFailed);
   for (const auto& entry : fs::directory_iterator(folder)) EXPECT_EQ(entry.path().filename(), "model");
+}
+
+TEST_F(Outputs, SamplesCountsThePicturesThatAreThere) {
+  const std::string all = line.Run({"samples", "5", "--round", "1", "--out", folder / "all"}).err;
+  EXPECT_EQ(all, "wrote 3 pictures and samples.jsonl\n");
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.samples[{1, v1::PURPOSE_TRAINING}][2].clear_image();
+  }
+  const CommandOutcome outcome = line.Run({"samples", "5", "--round", "1", "--out", folder / "some"});
+  EXPECT_EQ(outcome.code, ExitCode::kOk);
+  EXPECT_EQ(outcome.err, "wrote 2 pictures and samples.jsonl; 1 samples have not been drawn yet\n");
+  EXPECT_FALSE(fs::exists(folder / "some/00002.png"));
+}
+
+TEST_F(Outputs, SamplesHasNoDeadlineForTheWholeRound) {
+  EXPECT_EQ(line.Run({"samples", "5", "--round", "1", "--json"}).code, ExitCode::kOk);
+  absl::MutexLock lock(&fake.mutex);
+  EXPECT_EQ(fake.samples_deadline, std::chrono::system_clock::time_point::max());
+}
+
+TEST_F(Outputs, AStreamWhereNothingArrivesIsGivenUp) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.samples_stall = true;
+  }
+  const auto stub =
+      v1::ControlService::NewStub(grpc::CreateChannel(fake.address(), grpc::InsecureChannelCredentials()));
+  v1::ListSamplesRequest request;
+  request.set_run_id(5);
+  request.set_round(1);
+  request.set_purpose(v1::PURPOSE_TRAINING);
+  grpc::ClientContext context;
+  SamplePages pages(*stub, context, request, absl::Seconds(3));
+  std::vector<uint32_t> indices;
+  v1::ListSamplesResponse page;
+  while (pages.Read(&page)) indices.push_back(page.samples(0).index());
+  EXPECT_THAT(indices, testing::ElementsAre(0, 1, 2));
+  const grpc::Status status = pages.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(status.error_message(), "nothing arrived for 3s");
+}
+
+TEST_F(Outputs, JsonIsOneDocument) {
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    const CommandOutcome outcome = line.Run(arguments);
+    EXPECT_EQ(outcome.code, ExitCode::kOk) << arguments[0] << ": " << outcome.err;
+    nlohmann::json json = nlohmann::json::parse(outcome.out, nullptr, /*allow_exceptions=*/false);
+    EXPECT_TRUE(json.is_object()) << arguments[0] << ": " << outcome.out;
+    return json;
+  };
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.runs[0].mutable_run()->set_state(v1::RUN_STATE_ACTIVE);
+    fake.workers.emplace_back().set_name("w1");
+  }
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string pointer;  // into the document
+    nlohmann::json value;
+  };
+  const Case cases[] = {
+      {{"export", "5", "--out", folder / "best"}, "/round", 1},
+      {{"grid", "5", "--out", folder / "grid.png"}, "/samples/0/prompt", "a <prompt> 0"},
+      {{"report", "5", "--out", folder / "report.html"}, "/run/id", "5"},
+      {{"samples", "5", "--round", "1", "--out", folder / "samples"}, "/samples/2/index", 2},
+      {{"worker", "drain", "w1"}, "/state", "WORKER_STATE_DRAINING"},
+      {{"backup", "--name", "before"}, "/path", "/backups/before"},
+      {{"run", "fork", "5", "--from-round", "1"}, "/run_id", "77"},
+      {{"run", "pause", "5"}, "/run/state", "RUN_STATE_PAUSED"},
+      {{"run", "resume", "5"}, "/run/state", "RUN_STATE_ACTIVE"},
+  };
+  for (const Case& expected : cases) {
+    const nlohmann::json json = run(expected.arguments);
+    const nlohmann::json::json_pointer pointer(expected.pointer);
+    ASSERT_TRUE(json.contains(pointer)) << expected.arguments[0] << ": " << json;
+    EXPECT_EQ(json.at(pointer), expected.value) << expected.arguments[0];
+  }
 }
 
 TEST_F(Outputs, GridShowsPromptsByRounds) {

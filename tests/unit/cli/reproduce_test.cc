@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
@@ -144,6 +146,34 @@ TEST_F(ReproduceTest, NamesWhatIsWrong) {
   EXPECT_THAT(Reproduce("5/2/0", folder / "nowhere").err, HasSubstr("cannot start"));
   EXPECT_THAT(Reproduce("5/2/0", "/bin/false").err, HasSubstr("/bin/false ended with exit code 1"));
   EXPECT_THAT(Reproduce("5/2/0", "/bin/true").err, HasSubstr("printed no summary"));
+}
+
+TEST_F(ReproduceTest, AWorkerThatPrintsAnotherKindOfSummaryIsAnError) {
+  const fs::path worker = folder / "other-worker";
+  for (const char* summary :
+       {"7", "[]", R"({"pictures": []})", R"({"environment": 1, "latents": "x", "pictures": []})",
+        R"({"environment": "x", "latents": [], "pictures": []})",
+        R"({"environment": "x", "latents": "x", "pictures": {"index": 0}})",
+        R"({"environment": "x", "latents": "x", "pictures": ["00000.png"]})",
+        R"({"environment": "x", "latents": "x", "pictures": [{"index": "0", "file": "00000.png"}]})",
+        R"({"environment": "x", "latents": "x", "pictures": [{"index": 0, "file": 0}]})"}) {
+    ASSERT_TRUE(WriteFileAtomically(worker, absl::StrCat("#!/bin/sh\necho '", summary, "'\n")).ok());
+    fs::permissions(worker, fs::perms::owner_all);
+    const CommandOutcome outcome = Reproduce("5/2/0", worker);
+    EXPECT_EQ(outcome.code, ExitCode::kFailed) << summary;
+    EXPECT_THAT(outcome.err, HasSubstr("printed no summary")) << summary;
+  }
+}
+
+TEST_F(ReproduceTest, NamesAMissingFolderForTemporaryFiles) {
+  const std::string worker = Worker(Picture(100));
+  const char* set = std::getenv("TMPDIR");
+  const std::optional<std::string> before = set == nullptr ? std::nullopt : std::optional<std::string>(set);
+  setenv("TMPDIR", (folder / "nowhere").c_str(), 1);
+  const CommandOutcome outcome = Reproduce("5/2/0", worker);
+  before ? setenv("TMPDIR", before->c_str(), 1) : unsetenv("TMPDIR");
+  EXPECT_EQ(outcome.code, ExitCode::kFailed);
+  EXPECT_THAT(outcome.err, HasSubstr("error: no folder for temporary files (TMPDIR"));
 }
 
 TEST_F(ReproduceTest, CannotCompareWithAPictureThatIsGone) {

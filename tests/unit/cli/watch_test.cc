@@ -85,6 +85,16 @@ TEST_F(Watch, GoesOnThroughACoordinatorRestart) {
                                  HasSubstr("coordinator reachable again\n")));
 }
 
+TEST_F(Watch, GoesOnThroughAnOverload) {
+  v1::RunStatus overloaded;
+  overloaded.mutable_run()->set_id(FakeCoordinator::kOverloaded);
+  const v1::RunStatus start = Status(v1::RUN_STATE_ACTIVE, 0);
+  Script({start, start, overloaded, overloaded, Status(v1::RUN_STATE_SUCCEEDED, 64)});
+  const CommandOutcome outcome = line.Run({"run", "watch", "5"});
+  EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("coordinator at " + fake.address() + " is overloaded, retrying\n"));
+}
+
 TEST_F(Watch, CtrlCLeavesTheRunAlone) {
   {
     absl::MutexLock lock(&fake.mutex);

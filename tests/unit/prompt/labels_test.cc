@@ -44,14 +44,25 @@ struct Shares {
   std::map<std::string, std::pair<int, int>> rejected;  // by label: rejected, all
 
   double Of(bool bad) const {
-    double part = 0;
-    double all = 0;
+    const auto [part, all] = Sum(bad);
+    return part / all;
+  }
+
+  /// Share of the rejected prompts that are bad.
+  double Precision() const {
+    const double bad = Sum(true).first;
+    return bad / (bad + Sum(false).first);
+  }
+
+  /// Of rejected prompts and of all.
+  std::pair<double, double> Sum(bool bad) const {
+    std::pair<double, double> sum = {0, 0};
     for (const auto& [label, counts] : rejected) {
       if ((label != "clean") != bad) continue;
-      part += counts.first;
-      all += counts.second;
+      sum.first += counts.first;
+      sum.second += counts.second;
     }
-    return part / all;
+    return sum;
   }
 };
 
@@ -76,11 +87,13 @@ TEST(PromptLabels, KeepsTheCleanAndRejectsTheBadOfTheOtherHalf) {
     for (const auto& [label, counts] : shares.rejected) {
       std::cout << "  " << label << ": " << counts.first << " of " << counts.second << " rejected\n";
     }
-    std::cout << "  clean kept " << 1 - shares.Of(false) << ", bad rejected " << shares.Of(true) << "\n";
+    std::cout << "  clean kept " << 1 - shares.Of(false) << ", bad rejected " << shares.Of(true)
+              << ", rejected that are bad " << shares.Precision() << "\n";
   }
   const Shares shares = Count(labelled, judged, 1 - kChosenOn);
   EXPECT_GE(1 - shares.Of(false), 0.95);
   EXPECT_GE(shares.Of(true), 0.90);
+  EXPECT_GE(shares.Precision(), 0.95);
 }
 
 TEST(PromptLabels, RejectsFewOfPublicPromptSets) {

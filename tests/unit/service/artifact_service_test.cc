@@ -161,8 +161,21 @@ TEST_F(ArtifactServiceTest, DamagedCacheIsFetchedAgainAndDamagedStoreIsDataLoss)
   fs::path cached = *store->LocalPath(digest);
   ASSERT_TRUE(WriteFileAtomically(cached, "bad").ok());
   EXPECT_EQ(*store->Get(digest), "good bytes");
+  ASSERT_TRUE(WriteFileAtomically(cached, "bad").ok());
+  EXPECT_EQ(*ReadFile(*StoreOf("receiver")->LocalPath(digest)), "good bytes");  // as the next process sees it
   ASSERT_TRUE(WriteFileAtomically(Artifacts() / digest.substr(0, 2) / digest, "bad").ok());
   EXPECT_TRUE(absl::IsDataLoss(StoreOf("third")->Get(digest).status()));
+}
+
+TEST_F(ArtifactServiceTest, PuttingAgainMendsADamagedCacheAndStore) {
+  auto store = StoreOf("cache");
+  std::string digest = *store->Put("good bytes");
+  ASSERT_TRUE(WriteFileAtomically(*store->LocalPath(digest), "good").ok());
+  ASSERT_TRUE(WriteFileAtomically(Artifacts() / digest.substr(0, 2) / digest, "good").ok());
+  ASSERT_TRUE(store->Put("good bytes").ok());
+  EXPECT_EQ(*ReadFile(*store->LocalPath(digest)), "good bytes");
+  EXPECT_EQ(*StoreOf("other")->Get(digest), "good bytes");
+  EXPECT_EQ(TemporaryFiles(), 0);
 }
 
 TEST_F(ArtifactServiceTest, ProbeFindsTheSharedFolder) {
@@ -214,6 +227,21 @@ TEST_F(ArtifactServiceTest, CallsWaitForARestart) {
   restart.join();
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_EQ(*bytes, "kept");
+}
+
+TEST_F(ArtifactServiceTest, AStopEndsTheWaitForTheCoordinator) {
+  auto stop = std::make_shared<absl::Notification>();
+  CoordinatorStoreOptions options = OptionsOf("cache");
+  options.retry_for = absl::InfiniteDuration();
+  options.stop = stop;
+  auto store = *CoordinatorStore::Open(Channel(), options);
+  std::string digest = *store->Put("before");
+  coordinator_->Stop();
+  std::thread stopper([&] { stop->Notify(); });
+  EXPECT_TRUE(absl::IsCancelled(store->Put("x").status()));
+  stopper.join();
+  EXPECT_TRUE(absl::IsCancelled(store->Contains(digest).status()));
+  EXPECT_EQ(*store->Get(digest), "before");  // needs no coordinator
 }
 
 TEST_F(ArtifactServiceTest, ManyStreamsAtOnce) {

@@ -15,7 +15,7 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-/// Runs tasks as the test says: each waits until Release, then ends with `result`.
+/// Runs tasks as the test says: each waits until Release, then ends with a result or FailWith's status.
 class ScriptedRunner : public TaskRunner {
  public:
   absl::StatusOr<v1::TaskResult> Run(const v1::Grant& grant, TaskControl& control) override {
@@ -24,7 +24,7 @@ class ScriptedRunner : public TaskRunner {
     if (progress_ > 0) control.ReportProgress(progress_);
     auto may_end = [this, &control] {
       mutex_.AssertReaderHeld();
-      return !hold_ || control.cancelled();
+      return !hold_ || (control.cancelled() && !deaf_);
     };
     while (!may_end()) mutex_.AwaitWithTimeout(absl::Condition(&may_end), absl::Milliseconds(10));
     if (control.cancelled()) return absl::CancelledError("cancelled");
@@ -42,6 +42,11 @@ class ScriptedRunner : public TaskRunner {
   void Release() {
     absl::MutexLock lock(&mutex_);
     hold_ = false;
+  }
+  /// Held tasks do not look whether they are cancelled.
+  void BeDeaf() {
+    absl::MutexLock lock(&mutex_);
+    deaf_ = true;
   }
   void FailWith(absl::Status status) {
     absl::MutexLock lock(&mutex_);
@@ -63,6 +68,7 @@ class ScriptedRunner : public TaskRunner {
  private:
   mutable absl::Mutex mutex_;
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
+  bool deaf_ ABSL_GUARDED_BY(mutex_) = false;
   double progress_ ABSL_GUARDED_BY(mutex_) = 0;
   int started_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
@@ -74,6 +80,7 @@ class AgentTest : public ::testing::Test {
     AgentOptions options;
     options.name = "w1";
     options.poll_wait = absl::Milliseconds(500);
+    options.stop = stop_;
     agent_ = std::make_unique<Agent>(options, OpenChannel(coordinator_.address()), runner_, metrics_);
     thread_ = std::thread([this] { status_ = agent_->Run(); });
   }
@@ -117,6 +124,7 @@ class AgentTest : public ::testing::Test {
   FakeCoordinator coordinator_;
   ScriptedRunner runner_;
   WorkerMetrics metrics_{[] { return uint64_t{0}; }};
+  const std::shared_ptr<absl::Notification> stop_ = std::make_shared<absl::Notification>();
   std::unique_ptr<Agent> agent_;
   std::thread thread_;
   absl::Status status_;
@@ -308,6 +316,34 @@ TEST_F(AgentTest, StopReturnsTheTaskInProgress) {
   EXPECT_TRUE(view.completions[0].returned());
 }
 
+TEST_F(AgentTest, AStopIsToldAndEndsTheRequestsForWork) {
+  runner_.Hold(1.0);
+  runner_.BeDeaf();
+  coordinator_.AddTask(v1::TASK_KIND_GENERATE);
+  Start();
+  ASSERT_TRUE(runner_.AwaitStarted(1));
+  coordinator_.Refuse("Lease", 1'000'000, grpc::StatusCode::UNAVAILABLE);
+  const int before = coordinator_.view().lease_calls;
+  ASSERT_TRUE(coordinator_.Await([before](const auto& view) { return view.lease_calls > before; }));
+  EXPECT_FALSE(stop_->HasBeenNotified());
+  agent_->Stop();
+  EXPECT_TRUE(stop_->HasBeenNotified());
+  const int calls = coordinator_.view().lease_calls;
+  ASSERT_TRUE(AwaitHeartbeats(2));
+  EXPECT_LE(coordinator_.view().lease_calls, calls + 1);  // one may have been on its way
+  runner_.Release();
+  EXPECT_TRUE(Join().ok());
+}
+
+TEST_F(AgentTest, TakesAGrantOfManyMegabytes) {
+  v1::TaskPayload payload;
+  payload.mutable_generate()->add_items()->set_prompt(std::string(20 << 20, 'p'));
+  coordinator_.AddTask(v1::TASK_KIND_GENERATE, payload);
+  Start();
+  ASSERT_TRUE(AwaitCompletions(1));
+  EXPECT_TRUE(coordinator_.view().completions[0].has_result());
+}
+
 TEST_F(AgentTest, PrefetchesNothingEarlyOrBesideATraining) {
   runner_.Hold(0.5);
   coordinator_.AddTask(v1::TASK_KIND_GENERATE);
@@ -354,12 +390,19 @@ TEST_F(AgentTest, AFullDiskCostsTheTaskNothingAndIsToldUntilItHasRoom) {
   EXPECT_TRUE(agent_->Ready().ok());
 }
 
-TEST_F(AgentTest, ARefusedResultBecomesATaskError) {
-  coordinator_.Refuse("Complete", 1, grpc::StatusCode::INVALID_ARGUMENT);
+TEST_F(AgentTest, ARefusedResultIsATaskErrorAndIsNotSentAgain) {
+  coordinator_.FailResults(1);
   coordinator_.AddTask(v1::TASK_KIND_GENERATE);
+  uint64_t second = coordinator_.AddTask(v1::TASK_KIND_GENERATE);
   Start();
   ASSERT_TRUE(AwaitCompletions(1));
-  EXPECT_THAT(coordinator_.view().completions[0].error(), HasSubstr("refused by the test"));
+  EXPECT_TRUE(DrainAndJoin().ok());
+  auto view = coordinator_.view();
+  EXPECT_EQ(view.complete_calls, 2);
+  EXPECT_EQ(view.completions[0].token(), second);
+  EXPECT_EQ(TaskCount("error"), 1);
+  EXPECT_EQ(TaskCount("done"), 1);
+  EXPECT_EQ(TaskCount("fenced"), 0);
 }
 
 TEST_F(AgentTest, AnotherProtocolVersionEndsTheWorker) {
@@ -368,6 +411,17 @@ TEST_F(AgentTest, AnotherProtocolVersionEndsTheWorker) {
   absl::Status status = Join();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("the coordinator refused this worker"));
+}
+
+TEST_F(AgentTest, ARegistrationThatIsRefusedLaterEndsTheTaskInProgress) {
+  runner_.Hold(0);
+  coordinator_.AddTask(v1::TASK_KIND_GENERATE);
+  Start();
+  ASSERT_TRUE(runner_.AwaitStarted(1));
+  coordinator_.Refuse("Register", 1, grpc::StatusCode::FAILED_PRECONDITION);
+  coordinator_.ForgetWorkers();
+  EXPECT_EQ(Join().code(), absl::StatusCode::kFailedPrecondition);  // although nobody released it
+  EXPECT_EQ(TaskCount("fenced"), 1);
 }
 
 TEST_F(AgentTest, WaitsForACoordinatorThatIsNotThereYet) {

@@ -45,10 +45,11 @@ void FakeCoordinator::Restart() {
   Serve();
 }
 
-uint64_t FakeCoordinator::AddTask(v1::TaskKind kind) {
+uint64_t FakeCoordinator::AddTask(v1::TaskKind kind, const v1::TaskPayload& payload) {
   absl::MutexLock lock(&mutex_);
   v1::Grant grant;
   grant.set_token(next_token_);
+  *grant.mutable_payload() = payload;
   grant.mutable_task()->set_run_id(1);
   grant.mutable_task()->set_kind(kind);
   grant.mutable_task()->set_index(static_cast<uint32_t>(next_token_));
@@ -64,6 +65,11 @@ void FakeCoordinator::LoseReplies(const std::string& method, int count, grpc::St
 void FakeCoordinator::Refuse(const std::string& method, int count, grpc::StatusCode code) {
   absl::MutexLock lock(&mutex_);
   faults_[method] = {0, count, code};
+}
+
+void FakeCoordinator::FailResults(int count) {
+  absl::MutexLock lock(&mutex_);
+  unsound_results_ = count;
 }
 
 void FakeCoordinator::SetDraining(bool draining) {
@@ -166,6 +172,7 @@ grpc::Status FakeCoordinator::Heartbeat(grpc::ServerContext*, const v1::Heartbea
 grpc::Status FakeCoordinator::Lease(grpc::ServerContext* context, const v1::LeaseRequest* request,
                                     v1::LeaseResponse* response) {
   absl::MutexLock lock(&mutex_);
+  ++view_.lease_calls;
   grpc::Status refused;
   if (Refused("Lease", &refused)) return refused;
   view_.lease_ids.insert(request->request_id());
@@ -199,12 +206,17 @@ grpc::Status FakeCoordinator::Complete(grpc::ServerContext*, const v1::CompleteR
   ++view_.complete_calls;
   grpc::Status refused;
   if (Refused("Complete", &refused)) return refused;
-  if (completed_ids_.insert(request->request_id()).second) {
+  if (completed_ids_.count(request->request_id()) == 0) {
     auto found = granted_.find(request->token());
     if (found == granted_.end() || dropped_.count(request->token()) > 0) {
       return grpc::Status(grpc::StatusCode::ABORTED, "FENCED");
     }
     granted_.erase(found);
+    if (request->has_result() && unsound_results_ > 0) {
+      --unsound_results_;
+      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the result is not sound");
+    }
+    completed_ids_.insert(request->request_id());
     view_.completions.push_back(*request);
   }
   return Answer("Complete");

@@ -33,12 +33,15 @@ class FakeCoordinator : public v1::WorkerService::Service, public v1::ControlSer
   void Restart();
 
   /// Queues a task of this kind; returns its token.
-  uint64_t AddTask(v1::TaskKind kind);
+  uint64_t AddTask(v1::TaskKind kind, const v1::TaskPayload& payload = {});
 
   /// The next `count` calls of this method are carried out, then answered with `code`.
   void LoseReplies(const std::string& method, int count, grpc::StatusCode code);
   /// The next `count` calls of this method are refused with `code` and have no effect.
   void Refuse(const std::string& method, int count, grpc::StatusCode code);
+
+  /// The next `count` results do not pass the coordinator's check: INVALID_ARGUMENT, and their leases end.
+  void FailResults(int count);
 
   void SetDraining(bool draining);
   /// Heartbeats answer that this lease is not valid any more.
@@ -56,6 +59,7 @@ class FakeCoordinator : public v1::WorkerService::Service, public v1::ControlSer
     std::vector<v1::HeldLease> last_held;
     uint64_t incarnation = 0;
     int heartbeats = 0;
+    int lease_calls = 0;
     int leases_answered = 0;
     int drain_calls = 0;
     int complete_calls = 0;
@@ -103,6 +107,7 @@ class FakeCoordinator : public v1::WorkerService::Service, public v1::ControlSer
   std::map<uint64_t, v1::Grant> granted_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, v1::LeaseResponse> answered_ ABSL_GUARDED_BY(mutex_);  // by request id
   std::set<std::string> completed_ids_ ABSL_GUARDED_BY(mutex_);
+  int unsound_results_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<uint64_t> dropped_ ABSL_GUARDED_BY(mutex_);
   std::set<uint64_t> regroup_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Fault> faults_ ABSL_GUARDED_BY(mutex_);

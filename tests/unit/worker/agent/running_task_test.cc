@@ -25,7 +25,7 @@ class RunningTaskTest : public ::testing::Test {
   CoordinatorClient client_{OpenChannel(coordinator_.address())};
   LeaseTable leases_;
   WorkerMetrics metrics_{[] { return uint64_t{0}; }};
-  Session session_{{name_, {}, absl::Seconds(5), nullptr}, client_, leases_, [](const Session::State&) {}};
+  Session session_{{name_, {}, absl::Seconds(5)}, client_, leases_, [](const Session::State&) {}};
   absl::Notification stop_;
   std::shared_ptr<Lease> lease_;
   RunningTask MakeTask() {
@@ -64,6 +64,14 @@ TEST_F(RunningTaskTest, ADroppedLeaseEndsTheJoin) {
   RunningTask task = MakeTask();
   coordinator_.Drop(9);
   EXPECT_TRUE(absl::IsAborted(task.JoinTraining({}).status()));
+}
+
+TEST_F(RunningTaskTest, TheEndOfTheSessionEndsTheJoin) {
+  RunningTask task = MakeTask();
+  coordinator_.Refuse("Register", 1, grpc::StatusCode::FAILED_PRECONDITION);
+  coordinator_.ForgetWorkers();
+  EXPECT_TRUE(absl::IsAborted(task.JoinTraining({}).status()));
+  EXPECT_TRUE(task.cancelled());
 }
 
 TEST_F(RunningTaskTest, CommitRepeatsLostCallsAndReportsStaleGenerations) {

@@ -61,7 +61,7 @@ TEST(UNet2DConditionModelTest, InferenceAndTrainingModesAgree) {
     inference = unet->Forward(x.sample, x.timesteps, x.context);
   }
   EXPECT_TRUE(at::equal(x.sample, sample));  // Nothing of the caller's is overwritten.
-  unet->parameters().MakeTrainable();
+  for (const auto& [name, tensor] : unet->parameters().tensors()) tensor.set_requires_grad(true);
   at::Tensor training = unet->Forward(x.sample, x.timesteps, x.context);
   EXPECT_TRUE(training.requires_grad());
   EXPECT_TRUE(at::allclose(training, inference, 1e-4, 1e-4));

@@ -4,14 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <map>
 
-#include "absl/synchronization/mutex.h"
-#include "common/artifact/directory_store.h"
-#include "common/artifact/folder.h"
 #include "common/base/file.h"
 #include "common/image/png.h"
+#include "tests/unit/worker/phase/phase_runner_fixture.h"
 #include "worker/phase/feature_file.h"
 
 namespace rsidiff::worker {
@@ -19,191 +16,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-namespace fs = std::filesystem;
-
-const fs::path kShapes = fs::path(RSIDIFF_SOURCE_DIR) / "deploy/examples/shapes";
-
-/// A coordinator for one worker: every generation is this worker alone, commits are remembered.
-class LoneControl : public TaskControl {
- public:
-  bool cancelled() const override { return cancelled_; }
-  void ReportProgress(double fraction) override {
-    EXPECT_GE(fraction, progress_);
-    progress_ = fraction;
-    if (fraction >= cancel_at_) cancelled_ = true;
-  }
-  void Warn(const std::string& sentence) override {
-    absl::MutexLock lock(&mutex_);
-    warnings_.push_back(sentence);
-  }
-  void ReportStep(uint64_t generation, uint64_t step, double loss) override {
-    EXPECT_EQ(generation, generation_);
-    losses_.push_back(loss);
-    if (step == regroup_after_) regroup_ = true;  // seen during the next step, after which all leave
-  }
-  void ReportRegroup(RegroupCause cause, double seconds) override {
-    EXPECT_EQ(cause, RegroupCause::kPlanned);
-    EXPECT_GE(seconds, 0);
-    ++regroups_;
-  }
-  bool regroup_requested() const override { return regroup_; }
-  absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition& position) override {
-    EXPECT_EQ(position.last_generation, generation_);
-    EXPECT_EQ(position.step, losses_.size());
-    regroup_ = false;
-    absl::MutexLock lock(&mutex_);
-    if (!position.refused_checkpoints.empty() && position.refused_checkpoints.back() == checkpoint_) {
-      checkpoint_ = std::exchange(earlier_checkpoint_, "");
-      checkpoint_step_ = earlier_checkpoint_step_;
-    }
-    v1::JoinTrainingResponse response;
-    response.set_formed(true);
-    v1::GenerationRecord& generation = *response.mutable_generation();
-    generation.set_generation(++generation_);
-    generation.set_checkpoint(checkpoint_);
-    generation.set_checkpoint_step(checkpoint_step_);
-    v1::GenerationRecord::Member& member = *generation.add_members();
-    member.set_step(position.step);
-    member.set_has_state(position.has_state);
-    member.set_store_address(position.store_address);
-    return response;
-  }
-  absl::Status CommitCheckpoint(uint64_t generation, uint64_t step, const std::string& digest) override {
-    absl::MutexLock lock(&mutex_);
-    if (generation != generation_) return absl::AbortedError("FENCED: an old generation");
-    commits_[step] = digest;
-    return commit_status_;
-  }
-
-  absl::Mutex mutex_;  // checkpoints are committed on a thread of their own
-  bool cancelled_ = false;
-  std::vector<std::string> warnings_;
-  double progress_ = 0.0;
-  double cancel_at_ = 2.0;
-  std::vector<double> losses_;
-  uint64_t regroup_after_ = 0;
-  bool regroup_ = false;
-  uint64_t generation_ = 0;
-  std::string checkpoint_;
-  uint64_t checkpoint_step_ = 0;
-  std::string earlier_checkpoint_;
-  uint64_t earlier_checkpoint_step_ = 0;
-  int regroups_ = 0;
-  std::map<uint64_t, std::string> commits_;
-  absl::Status commit_status_;
-};
-
-v1::RunSpec Spec() {
-  v1::RunSpec spec;
-  spec.set_name("test");
-  spec.mutable_sampling()->set_steps(3);
-  spec.mutable_sampling()->set_chunk(2);
-  spec.mutable_sampling()->set_guidance_scale(3.0);
-  spec.mutable_sampling()->set_scheduler(v1::SCHEDULER_TYPE_DDIM);
-  v1::ScorerSpec& clip = *spec.add_scorers();
-  clip.set_name("clip");
-  clip.set_type(v1::SCORER_TYPE_CLIPSCORE);
-  v1::TrainSpec& train = *spec.mutable_train();
-  train.set_method(v1::TRAIN_METHOD_FULL);
-  train.set_steps(4);
-  train.set_global_batch(4);
-  train.set_micro_batch(2);
-  train.set_learning_rate(1e-3);
-  train.set_beta1(0.9);
-  train.set_beta2(0.999);
-  train.set_epsilon(1e-8);
-  train.set_weight_decay(0.01);
-  train.set_max_grad_norm(1.0);
-  train.set_caption_dropout(0.1);
-  train.set_checkpoint_every(2);
-  train.mutable_lora()->set_rank(2);
-  spec.mutable_workers()->set_threads(1);
-  return spec;
-}
-
-class PhaseRunnerTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = new fs::path(fs::path(::testing::TempDir()) / "phase_runner_test");
-    fs::remove_all(*folder_);
-    store_ = DirectoryStore::Open(*folder_ / "artifacts").value().release();
-    inputs_ = new v1::RunInputs;
-    inputs_->set_model(ImportFolder(*store_, kShapes / "base").value());
-    v1::ScorerInputs& clip = (*inputs_->mutable_scorers())["clip"];
-    clip.set_model(ImportFolder(*store_, kShapes / "clip").value());
-    clip.set_tokenizer(ImportFolder(*store_, kShapes / "base/tokenizer").value());
-  }
-  static void TearDownTestSuite() {
-    fs::remove_all(*folder_);
-    delete inputs_;
-    delete store_;
-    delete folder_;
-  }
-
-  PhaseRunnerTest() {
-    PhaseRunnerOptions options;
-    options.folder = *folder_ / "work";
-    runner_ = PhaseRunner::Create(options, *store_).value();
-  }
-
-  static v1::Grant GrantOf(v1::TaskKind kind) {
-    v1::Grant grant;
-    grant.mutable_task()->set_run_id(1);
-    grant.mutable_task()->set_round(2);
-    grant.mutable_task()->set_kind(kind);
-    grant.mutable_task()->set_index(5);
-    *grant.mutable_payload()->mutable_spec() = Spec();
-    *grant.mutable_payload()->mutable_inputs() = *inputs_;
-    return grant;
-  }
-
-  static v1::Grant GenerateGrant(const std::vector<std::pair<std::string, uint64_t>>& samples) {
-    v1::Grant grant = GrantOf(v1::TASK_KIND_GENERATE);
-    v1::GenerateWork& work = *grant.mutable_payload()->mutable_generate();
-    for (const auto& [prompt, seed] : samples) {
-      auto* item = work.add_items();
-      item->set_index(static_cast<uint32_t>(work.items_size() - 1));
-      item->set_prompt(prompt);
-      item->set_seed(seed);
-    }
-    work.set_chunk(2);
-    work.set_steps(3);
-    work.set_guidance_scale(3.0);
-    return grant;
-  }
-
-  v1::GenerateResult Generated(const v1::Grant& grant) {
-    LoneControl control;
-    auto result = runner_->Run(grant, control);
-    EXPECT_TRUE(result.ok()) << result.status();
-    return result.ok() ? result->generate() : v1::GenerateResult();
-  }
-
-  v1::Grant TrainGrant() {
-    v1::Grant generate = GenerateGrant({{"a red circle", 1}, {"a blue square", 2}});
-    v1::GenerateResult samples = Generated(generate);
-    std::string manifest;
-    for (int row = 0; row < 2; ++row) {
-      manifest += absl::StrCat(R"({"prompt": ")", generate.payload().generate().items(row).prompt(),
-                               R"(", "latents": ")", samples.latents(), R"(", "row": )", row,
-                               R"(, "image": ")", samples.images(row), R"(", "weight": )", row + 0.5, "}\n");
-    }
-    v1::Grant grant = GrantOf(v1::TASK_KIND_TRAIN);
-    grant.mutable_payload()->mutable_train()->add_manifest_parts(store_->Put(manifest).value());
-    grant.mutable_payload()->mutable_train()->set_seed(9);
-    return grant;
-  }
-
-  static fs::path* folder_;
-  static DirectoryStore* store_;
-  static v1::RunInputs* inputs_;
-  std::unique_ptr<PhaseRunner> runner_;
-};
-
-fs::path* PhaseRunnerTest::folder_;
-DirectoryStore* PhaseRunnerTest::store_;
-v1::RunInputs* PhaseRunnerTest::inputs_;
 
 TEST_F(PhaseRunnerTest, GenerateStoresPicturesWithTheirParametersAndLatents) {
   v1::GenerateResult result = Generated(GenerateGrant({{"a red circle", 77}, {"a blue square", 78}}));
@@ -260,7 +72,8 @@ TEST_F(PhaseRunnerTest, ScoresAreFiniteAndFeaturesHaveLengthOne) {
   PhaseRunnerOptions options;
   options.folder = *folder_ / "work";
   auto other = PhaseRunner::Create(options, *store_).value();
-  auto again = other->Run(grant, control);
+  LoneControl control_of_other;
+  auto again = other->Run(grant, control_of_other);
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->SerializeAsString(), result->SerializeAsString());
 }

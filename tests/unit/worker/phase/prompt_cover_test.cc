@@ -7,8 +7,10 @@
 
 #include <cmath>
 #include <filesystem>
+#include <map>
 
 #include "common/artifact/directory_store.h"
+#include "tests/unit/worker/phase/silent_control.h"
 #include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
@@ -19,20 +21,9 @@ using ::testing::HasSubstr;
 
 namespace fs = std::filesystem;
 
-class SilentControl : public TaskControl {
+class CheckedControl : public SilentControl {
  public:
-  bool cancelled() const override { return false; }
   void ReportProgress(double fraction) override { EXPECT_TRUE(fraction >= 0 && fraction <= 1); }
-  void Warn(const std::string& sentence) override {}
-  void ReportStep(uint64_t generation, uint64_t step, double loss) override {}
-  void ReportRegroup(RegroupCause cause, double seconds) override {}
-  bool regroup_requested() const override { return false; }
-  absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition& position) override {
-    return absl::UnimplementedError("no training");
-  }
-  absl::Status CommitCheckpoint(uint64_t generation, uint64_t step, const std::string& digest) override {
-    return absl::UnimplementedError("no training");
-  }
 };
 
 class PromptCoverTest : public ::testing::Test {
@@ -56,7 +47,7 @@ class PromptCoverTest : public ::testing::Test {
   absl::StatusOr<v1::FilterResult> Cover(const v1::FilterWork& work) {
     ImageCache images(1 << 20);
     PhaseContext context{*store_, at::kCPU, *models_, images, folder_, ""};
-    SilentControl control;
+    CheckedControl control;
     return CoverPrompts(work, context, control);
   }
 
@@ -125,6 +116,30 @@ TEST_F(PromptCoverTest, ManyPromptsGoAsOneByOneInAnyFiles) {
     EXPECT_EQ(std::vector<uint32_t>(result->rejected().begin(), result->rejected().end()), rejected)
         << "files of " << block;
   }
+}
+
+// They lie in more than one tensor, and a file of embeddings goes into two of them.
+TEST_F(PromptCoverTest, FindsTheNearestOfMoreThanAreComparedAtOnce) {
+  constexpr int64_t kPrompts = 18'000;
+  constexpr int64_t kFile = 1'000;
+  at::Tensor rows = at::randn({kPrompts, 64}, at::make_generator<at::CPUGeneratorImpl>(5));
+  rows = rows / rows.norm(2, {1}, true);
+  const std::map<uint32_t, uint32_t> again = {{16'450, 16'440}, {17'100, 3},      {17'200, 16'383},
+                                              {17'300, 16'384}, {17'400, 16'999}, {17'500, 17'050}};
+  v1::FilterWork work;
+  work.set_distance(0.01);
+  work.set_prompts(kPrompts);
+  for (const auto& [prompt, earlier] : again) {
+    rows[static_cast<int64_t>(prompt)].copy_(rows[static_cast<int64_t>(earlier)]);
+  }
+  for (int64_t begin = 0; begin < kPrompts; begin += kFile) {
+    work.add_embeddings(File(rows.slice(0, begin, begin + kFile)));
+  }
+  const auto result = Cover(work);
+  ASSERT_TRUE(result.ok()) << result.status();
+  std::map<uint32_t, uint32_t> found;
+  for (int i = 0; i < result->rejected_size(); ++i) found[result->rejected(i)] = result->nearest(i);
+  EXPECT_EQ(found, again);
 }
 
 TEST_F(PromptCoverTest, FilesThatDoNotFitAreRefusedByName) {

@@ -45,6 +45,8 @@ TEST(ManifestTest, ErrorsNameFileLineAndKey) {
   EXPECT_THAT(ErrorOf("{\"prompt\": \"a\", \"file\": \"f\", \"weight\": 1e999}"), HasSubstr("m.jsonl:1"));
   EXPECT_THAT(ErrorOf("{\"prompt\": 3, \"file\": \"f\"}"), HasSubstr("\"prompt\" is not a string"));
   EXPECT_THAT(ErrorOf("{\"prompt\": \"a\", \"latent\": \"l\", \"row\": -1}"), HasSubstr("\"row\""));
+  EXPECT_THAT(ErrorOf("{\"prompt\": \"a\", \"latent\": \"l\", \"row\": 18446744073709551615}"),
+              AllOf(HasSubstr("m.jsonl:1"), HasSubstr("\"row\"")));
 }
 
 }  // namespace

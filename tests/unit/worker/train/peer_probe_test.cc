@@ -12,13 +12,13 @@ namespace {
 TEST(PeerProbeTest, TellsAPortThatNobodyServesFromOneThatSomebodyDoes) {
   std::unique_ptr<StoreServer> store = *StoreServer::Start();
   const HostPort address{"127.0.0.1", static_cast<uint16_t>(store->port())};
-  EXPECT_FALSE(RefusesConnections(address, absl::Seconds(10)));
+  EXPECT_EQ(ProbePeer(address, absl::Seconds(10)), PeerAnswer::kAccepts);
   store.reset();
-  EXPECT_TRUE(RefusesConnections(address, absl::Seconds(10)));
+  EXPECT_EQ(ProbePeer(address, absl::Seconds(10)), PeerAnswer::kRefuses);
 }
 
 TEST(PeerProbeTest, ANameThatDoesNotResolveSaysNothing) {
-  EXPECT_FALSE(RefusesConnections({"no such host", 1}, absl::Milliseconds(1)));
+  EXPECT_EQ(ProbePeer({"no such host", 1}, absl::Milliseconds(1)), PeerAnswer::kNone);
 }
 
 }  // namespace

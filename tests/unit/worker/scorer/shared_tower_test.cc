@@ -1,0 +1,97 @@
+// Scorers of one folder share its image tower, which runs once for a set of pictures.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/record_function.h>
+#include <gtest/gtest.h>
+
+#include "worker/scorer/scorer_parts.h"
+#include "worker/scorer/scorer_set.h"
+
+namespace rsidiff::worker {
+namespace {
+
+const std::filesystem::path kExample = std::filesystem::path(RSIDIFF_SOURCE_DIR) / "deploy/examples/shapes";
+
+/// Layer norms that this thread computes while the object lives: a fixed number for each pass of a tower.
+class LayerNormCount {
+ public:
+  LayerNormCount() {
+    count_ = 0;
+    handle_ = at::addThreadLocalCallback(
+        at::RecordFunctionCallback(&LayerNormCount::See).scopes({at::RecordScope::FUNCTION}));
+  }
+  ~LayerNormCount() { at::removeCallback(handle_); }
+  LayerNormCount(const LayerNormCount&) = delete;
+  LayerNormCount& operator=(const LayerNormCount&) = delete;
+
+  int value() const { return count_; }
+
+ private:
+  static std::unique_ptr<at::ObserverContext> See(const at::RecordFunction& call) {
+    if (std::string(call.name()) == "aten::layer_norm") ++count_;
+    return nullptr;
+  }
+
+  static inline thread_local int count_ = 0;
+  at::CallbackHandle handle_;
+};
+
+ScorerSource SourceOf(const std::string& name, ScorerType type, const std::string& folder) {
+  ScorerSource source;
+  source.name = name;
+  source.type = type;
+  source.folder = kExample / folder;
+  if (type == ScorerType::kAesthetic) {
+    source.clip = kExample / "hps";
+  } else {
+    source.tokenizer = kExample / "base/tokenizer";
+  }
+  return source;
+}
+
+TEST(SharedTowerTest, OneFolderIsOneModelAndOneEncoderHoweverItIsSpelled) {
+  ScorerParts parts{ScorerParts::Options()};
+  const ScorerParts::Clip first = parts.LoadClip(kExample / "hps", ScorerParts::Pin()).value();
+  const ScorerParts::Clip again = parts.LoadClip(kExample / "clip/../hps", ScorerParts::Pin()).value();
+  EXPECT_EQ(again.images, first.images);
+  EXPECT_EQ(again.model, first.model);
+  const ScorerParts::Clip other = parts.LoadClip(kExample / "clip", ScorerParts::Pin()).value();
+  EXPECT_NE(other.images, first.images);
+  EXPECT_NE(other.model, first.model);
+
+  const ScorerParts::TextSource text{kExample / "hps", kExample / "base/tokenizer"};
+  EXPECT_EQ(parts.LoadPrompts(text, ScorerParts::Pin()).value(),
+            parts.LoadPrompts(text, ScorerParts::Pin()).value());
+}
+
+TEST(SharedTowerTest, TheTowerRunsOnceForTwoScorers) {
+  const auto set = ScorerSet::Load({SourceOf("taste", ScorerType::kHps, "hps"),
+                                    SourceOf("beauty", ScorerType::kAesthetic, "aesthetic"),
+                                    SourceOf("clip", ScorerType::kClipScore, "clip")},
+                                   ScorerSet::Options())
+                       .value();
+  const std::vector<Image> pictures = {MakeImage(64, 64), MakeImage(48, 80)};
+  const std::vector<std::string> prompts = {"a red circle", "two blue squares"};
+  const auto layer_norms = [&](const std::vector<std::string>& scorers, const std::string& features) {
+    ScorerSet::Request request;
+    request.images = pictures;
+    request.prompts = prompts;
+    request.scorers = scorers;
+    request.features = features;
+    const LayerNormCount count;
+    EXPECT_TRUE(set->Score(request).ok());
+    return count.value();
+  };
+  layer_norms({}, "");  // from here on the prompts' embeddings are remembered, so only images are computed
+  const int one = layer_norms({"taste"}, "");
+  EXPECT_GT(one, 0);
+  EXPECT_EQ(layer_norms({"taste", "beauty"}, "beauty"), one);
+  // Another folder is another tower.
+  EXPECT_EQ(layer_norms({"taste", "clip"}, ""), one + layer_norms({"clip"}, ""));
+}
+
+}  // namespace
+}  // namespace rsidiff::worker
