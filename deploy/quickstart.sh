@@ -80,12 +80,14 @@ stop_processes() {
   kill -TERM "$@" 2> /dev/null || true
   for _ in $(seq 100); do
     kill -0 "$@" 2> /dev/null || break
-    sleep 0.1
+    sleep 0.1 || true  # Ctrl-C ends it too
   done
   kill -KILL "$@" 2> /dev/null || true
 }
+watch=
 stop_everything() {
-  trap - EXIT INT TERM
+  stopping=1
+  [ -z "$watch" ] || kill "$watch" 2> /dev/null || true
   [ "${#processes[@]}" -gt 0 ] || return 0
   # Workers first: they hand their tasks back to the coordinator, which is processes[0].
   stoppers=()
@@ -97,8 +99,21 @@ stop_everything() {
   stop_processes "${processes[0]}"
   wait 2> /dev/null || true
 }
+# The first Ctrl-C ends the script, and with it the processes in their order. The next ones end the waiting for
+# that: what still runs is killed, and the stopping goes on to its end.
+stopping=0
+interrupted() {
+  if [ "$stopping" = 1 ]; then
+    kill -KILL "${processes[@]}" 2> /dev/null || true
+  else
+    stopping=1
+    echo >&2
+    echo "Interrupted. Start the same command again to go on. Ctrl-C again kills what has not stopped yet." >&2
+    exit 130
+  fi
+}
 trap stop_everything EXIT
-trap 'echo >&2; echo "Interrupted. Start the same command again to go on." >&2; exit 130' INT TERM
+trap interrupted INT TERM
 
 # The processes get their own session, so Ctrl-C reaches this script only and they stop in order.
 say "Starting a coordinator and $workers workers; their logs are in $data"
@@ -130,7 +145,11 @@ id=quickstart-$({ cat "$run_file"; echo "${settings[*]}"; } | sha256sum | cut -c
 say "Running $run_file"
 submission=$("$bin/rsidiff" run submit "$run_file" "${settings[@]}" --request-id "$id" --json)
 run=$(printf '%s' "$submission" | sed -n 's/.*"run_id": *"\{0,1\}\([0-9]*\).*/\1/p' | head -n 1)
-"$bin/rsidiff" run watch "$run"
+# In the background: bash acts on a signal during "wait", but not before a command in the foreground has ended.
+"$bin/rsidiff" run watch "$run" &
+watch=$!
+wait "$watch"
+watch=
 
 say "The best round as a diffusers folder, and the pictures"
 export_folder=$data/run-$run-best

@@ -28,6 +28,7 @@ while [ $# -gt 0 ]; do
 done
 
 bash deploy/install_deps.sh --tests
+set_up=$SECONDS
 if [ "$bench" = 1 ]; then exec bash tests/bench/run.sh; fi
 
 # Paths in the compiler cache are relative, so clones share what is compiled file by file (unity files hold absolute ones).
@@ -38,4 +39,8 @@ cmake --preset dev -B "$build" -DRSIDIFF_FULL_SIZE="$full_size" > build/configur
   exit 1
 }
 ninja -C "$build"
-ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${ctest_options[@]}"
+built=$SECONDS
+status=0
+ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${ctest_options[@]}" || status=$?
+echo "run.sh: set-up $set_up s, build $((built - set_up)) s, tests $((SECONDS - built)) s, together $SECONDS s"
+exit "$status"

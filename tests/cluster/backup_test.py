@@ -53,7 +53,7 @@ def test_backup_under_load_restores_and_the_runs_go_on(tmp_path):
                                for run in cluster.json("run", "list")["runs"]), 60, "a run after the restore")
 
 
-def test_restore_in_the_middle_of_a_run_fences_its_workers(tmp_path):
+def test_a_restored_run_goes_on_from_its_backup(tmp_path):
     with Cluster(tmp_path, lease_ttl=3) as cluster:
         worker = cluster.start_fake_worker("before", 300)
         wait_until(lambda: cluster.metrics().get('rsidiff_run_round{run="1"}', 0) >= 2, 60, "round 2")

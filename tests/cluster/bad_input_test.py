@@ -120,8 +120,13 @@ def test_a_prompt_of_10000_characters_is_warned_of_and_drawn(cluster, tmp_path):
     assert f"{prompts}:1: the prompt has {len(LONG_PROMPT.strip())} characters" in warned
     drawn = {sample["prompt"] for sample in cluster.samples(cluster.before, 1)}
     assert LONG_PROMPT.strip() in drawn
-    code, told = worker_alone("generate", "--model", SHAPES / "base", "--prompt", LONG_PROMPT, "--steps", 2, "--out", tmp_path / "out")
-    assert code == 0, told
+    cut = 'the prompt is longer than the text encoder takes and was truncated: "a red circle very very'
+    generate = ["generate", "--model", SHAPES / "base", "--steps", 2, "--samples", 2, "--out", tmp_path / "out"]
+    code, told = worker_alone(*generate, "--prompt", LONG_PROMPT)
+    assert code == 0 and f"--prompt: {cut}" in told, told
+    code, told = worker_alone(*generate, "--prompts", prompts)
+    assert code == 0 and f"{prompts}:1: {cut}" in told, told
+    assert told.count("truncated") == 1 and len(told) < 1000
 
 
 def test_a_prompt_that_is_no_prompt_is_refused(cluster, tmp_path):

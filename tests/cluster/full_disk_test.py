@@ -3,9 +3,12 @@ import json
 import subprocess
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
 
-from cluster import Cluster, shapes_run
+from cluster import SHAPES, Cluster, shapes_run
 from processes import BIN, fetch, wait_until
 from small_disk import SmallDisk
 
@@ -100,3 +103,66 @@ def test_what_the_command_line_writes(tmp_path):
             out.grow(room)
             assert rsidiff(cluster, out, *export)[0] == 0
             assert (out.folder / "model/model_index.json").exists()
+
+
+def worker_alone(launcher, *arguments):
+    """Exit code and standard error of rsidiff-worker, started by `launcher`."""
+    command = [*launcher, BIN / "rsidiff-worker", *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+def test_what_generating_alone_writes(tmp_path):
+    with SmallDisk(tmp_path / "disk", 32 << 10) as disk:
+        out = disk.folder / "out"
+        generate = ["generate", "--model", SHAPES / "base", "--prompt", "a red circle", "--samples", 16, "--steps", 1, "--save-latents", "--out", out]
+        code, told = worker_alone(disk.launcher, *generate)  # the latents alone have 64 KiB
+        assert code == 1 and tells(told) and str(out) in told, told
+        # Pictures that are there are whole; the files that tell of all pictures are not there.
+        left = list(out.iterdir())
+        assert {path.suffix for path in left} <= {".png"}, left
+        for path in left:
+            Image.open(path).load()
+        disk.grow(8 << 20)
+        code, told = worker_alone(disk.launcher, *generate)
+        assert code == 0, told
+        assert len(list(out.iterdir())) == 18
+        assert len((out / "samples.jsonl").read_text().splitlines()) == 16 and load_file(out / "latents.safetensors")["latents"].shape[0] == 16
+
+
+@pytest.fixture
+def latents(tmp_path):
+    """A manifest of one sample."""
+    save_file({"latents": np.zeros((1, 4, 16, 16), np.float32)}, tmp_path / "latents.safetensors")
+    path = tmp_path / "manifest.jsonl"
+    path.write_text('{"prompt": "a red circle", "latent": "latents.safetensors"}\n')
+    return path
+
+
+def finetune(manifest, out):
+    return ["finetune", "--model", SHAPES / "base", "--manifest", manifest, "--steps", 3, "--batch", 1, "--out", out]
+
+
+def test_what_fine_tuning_alone_writes(tmp_path, latents):
+    with SmallDisk(tmp_path / "disk", 8 << 20) as disk:  # the UNet has 13 MB, the training state three times that
+        out = disk.folder / "out"
+        code, told = worker_alone(disk.launcher, *finetune(latents, out))
+        assert code == 1 and tells(told) and str(out / "training_state.safetensors") in told, told
+        assert [path.name for path in out.iterdir()] == ["losses.jsonl"]
+        disk.grow(256 << 20)
+        code, told = worker_alone(disk.launcher, *finetune(latents, out))
+        assert code == 0, told
+        assert (out / "unet/diffusion_pytorch_model.safetensors").exists()
+
+
+def test_a_log_that_lacks_a_line_ends_the_training(tmp_path, latents):
+    """Room for one line of losses.jsonl and a part of the second."""
+    out = tmp_path / "out"
+    code, told = worker_alone(["prlimit", "--fsize=150", "--"], *finetune(latents, out))
+    assert code == 1 and f"cannot write {out / 'losses.jsonl'}: File too large" in told, told
+    assert [path.name for path in out.iterdir()] == ["losses.jsonl"]
+    assert json.loads((out / "losses.jsonl").read_text().splitlines()[0])["step"] == 1
+    # Once there is room the same command trains from the start.
+    code, told = worker_alone([], *finetune(latents, out))
+    assert code == 0, told
+    assert [json.loads(line)["step"] for line in (out / "losses.jsonl").read_text().splitlines()] == [1, 2, 3]

@@ -9,6 +9,7 @@ import pytest
 
 SOURCE = pathlib.Path(os.environ["RSIDIFF_SOURCE"])
 BUILD = pathlib.Path(os.environ["RSIDIFF_BIN"]).parent
+CACHE = (BUILD / "CMakeCache.txt").read_text()
 GLIBC = re.compile(r"^(ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|util))\.so")
 
 
@@ -18,6 +19,12 @@ def tree(tmp_path_factory):
     subprocess.run(["cmake", "--install", BUILD, "--prefix", built], check=True, stdout=subprocess.DEVNULL)
     # Moved after the installation: nothing may depend on the prefix.
     return pathlib.Path(shutil.move(built, built.parent / "moved"))
+
+
+def torch_of_the_build():
+    """The folder of LibTorch that the worker was built with, and takes when it is told of no other."""
+    environment = re.search(r"^RSIDIFF_TORCH:\w+=(.*)$", CACHE, re.M)[1]
+    return next(pathlib.Path(environment).glob("lib/python3*/site-packages/torch/lib"))
 
 
 def libraries(program, environment):
@@ -30,9 +37,11 @@ def libraries(program, environment):
 @pytest.mark.parametrize("program", ["bin/rsidiff", "bin/rsidiff-coordinator", "libexec/rsidiff/rsidiff-worker"])
 def test_libraries_come_from_the_tree(tree, program):
     if not (tree / program).exists():
-        assert "RSIDIFF_WORKER:BOOL=OFF" in (BUILD / "CMakeCache.txt").read_text()
+        assert "RSIDIFF_WORKER:BOOL=OFF" in CACHE
         return
-    resolved = libraries(tree / program, {})
+    # What bin/rsidiff-worker sets; the loader cannot be asked through a script.
+    environment = {"LD_LIBRARY_PATH": str(torch_of_the_build())} if program.endswith("worker") else {}
+    resolved = libraries(tree / program, environment)
     outside = {n: p for n, p in resolved.items()
                if p is None or not (p.startswith(str(tree.resolve())) or GLIBC.match(n) or "/site-packages/" in p)}
     assert resolved and not outside
@@ -50,6 +59,22 @@ def test_worker_says_where_it_looked_for_torch(tree):
     if (tree / "bin/rsidiff-worker").exists():
         run = subprocess.run([tree / "bin/rsidiff-worker", "--help"], env={"PATH": "/usr/bin:/bin", "RSIDIFF_TORCH": "/nowhere"}, capture_output=True, text=True)
         assert run.returncode == 1 and "RSIDIFF_TORCH=/nowhere" in run.stderr
+
+
+def test_torch_is_loaded_from_the_environment_that_is_named(tree, tmp_path):
+    if not (tree / "bin/rsidiff-worker").exists():
+        return
+    built_with = torch_of_the_build()
+    named = tmp_path / "env/lib" / built_with.parents[2].name / "site-packages/torch/lib"
+    named.parent.mkdir(parents=True)
+    named.symlink_to(built_with)
+    for torch, environment in [(named, {"RSIDIFF_TORCH": str(tmp_path / "env")}), (built_with, {})]:
+        environment |= {"PATH": "/usr/bin:/bin", "LD_DEBUG": "libs"}
+        run = subprocess.run([tree / "bin/rsidiff-worker", "--help"], env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-2000:]
+        # Not their real paths, which are the same in both.
+        loaded = set(re.findall(r"calling init: (\S+/lib(?:torch|torch_cpu|c10)\.so)", run.stderr))
+        assert loaded == {f"{torch}/lib{name}.so" for name in ("torch", "torch_cpu", "c10")}
 
 
 def test_examples_are_there(tree):

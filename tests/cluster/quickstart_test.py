@@ -1,14 +1,15 @@
-"""deploy/quickstart.sh with programs that are built already: what it makes, its end by Ctrl-C, a second start."""
+"""deploy/quickstart.sh with programs that are built already: what it makes, its ends by Ctrl-C, a second start, its options."""
 import json
 import os
 import re
 import signal
+import subprocess
 from contextlib import ExitStack
 
 import pytest
 
 from cluster import shapes_run
-from processes import BIN, SOURCE, Process, wait_until
+from processes import BIN, SOURCE, Process, fetch, wait_until
 
 SAMPLING = {"samples_per_prompt": 2, "steps": 12, "chunk": 4}
 
@@ -35,6 +36,9 @@ class Quickstart(Process):
             if process.isdigit() and str(self.data) in command and BIN.as_posix() in command.split(" ")[0]:
                 found[int(process)] = command
         return found
+
+    def started_workers(self):
+        return [process for process, command in self.started().items() if "/rsidiff-worker " in command]
 
     def press_control_c(self):
         """SIGINT to the script and to whatever it runs in the foreground."""
@@ -83,6 +87,47 @@ def test_it_runs_is_interrupted_goes_on_and_skips_what_is_done(start):
     assert third.wait(60) == 0, third.text()
     assert "Run 1 has ended." in third.text()
     assert drawn(third.data) == done
+
+
+def test_a_signal_to_the_script_alone_stops_everything(start):
+    alone = start("alone")
+    wait_until(lambda: re.search(r"round +[01]", alone.text()), 60, "progress")
+    os.kill(alone.popen.pid, signal.SIGTERM)
+    assert alone.wait() == 130
+    assert alone.started() == {}
+    with pytest.raises(ProcessLookupError):
+        os.killpg(alone.popen.pid, 0)
+
+
+def test_a_second_control_c_kills_what_does_not_stop(start):
+    twice = start("twice")
+    wait_until(lambda: re.search(r"round +[01]", twice.text()), 60, "progress")
+    stuck, _ = twice.started_workers()
+    os.kill(stuck, signal.SIGSTOP)
+    twice.press_control_c()
+    wait_until(lambda: "Ctrl-C again kills what has not stopped yet." in twice.text(), 30, "the answer")
+    twice.press_control_c()
+    assert twice.wait() == 130
+    assert twice.started() == {}
+
+
+def test_one_worker_one_round_and_all_left_running(start):
+    kept = start("kept", "--workers", 1, "--keep-running")
+    assert kept.wait(180) == 0, kept.text()
+    assert re.search(r"\bround 1/1\b", kept.text())  # the run file says 4
+    running = kept.started()
+    told = [int(process) for process in re.search(r"stop with: kill ([\d ]+)\)", kept.text())[1].split()]
+    assert sorted(told) == sorted(running) and len(running) == 2
+    assert len(kept.started_workers()) == 1
+
+    grpc, http = re.search(r"coordinator +(\S+), metrics and health at http://(\S+)", kept.text()).groups()
+    assert fetch(http, "/healthz") is not None
+    listed = subprocess.run([BIN / "rsidiff", "worker", "list", "--json", "--coordinator", grpc], check=True, capture_output=True, text=True)
+    assert [worker["name"] for worker in json.loads(listed.stdout)["workers"]] == ["worker-1"]
+
+    for process in told:
+        os.kill(process, signal.SIGTERM)
+    wait_until(lambda: kept.started() == {}, 30, "the end of what was left running")
 
 
 def test_wrong_options_are_named(start):

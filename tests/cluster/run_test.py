@@ -22,7 +22,9 @@ EVALUATIONS = 6
 # One member trains, so that the weights, and with them every later picture, are the same bits however many
 # workers there are. A gang's sums have an order of their own; the elastic runs below use gangs.
 TINY = shapes_run("tiny", workers={"train_max": 1})
-LORA = shapes_run("adapter", train={"method": "lora", "learning_rate": 3.0e-2, "lora": {"rank": 2}})
+LORA = shapes_run(
+    "adapter", train={"method": "lora", "learning_rate": 3.0e-2, "lora": {"rank": 2}}, workers={"train_min": 2}
+)
 
 
 def pictures(cluster, run):
@@ -76,6 +78,33 @@ def test_every_round_has_its_samples_and_finite_scores(reference, name):
         summary = next(r for r in status["rounds"] if r["round"] == number)["evaluation"]
         assert summary["complete"] and summary["diversity"] > 0
         assert (summary["frechet"] == 0) == (number == 0)
+
+
+@pytest.mark.parametrize("name", ["tiny", "lora"])
+def test_every_sample_tells_how_it_was_judged(reference, name):
+    run = getattr(reference, name)
+    base = reference.status(run)["run"]["statistics"]["clip"]
+    for number in (1, 2):
+        samples = reference.samples(run, number)
+        for sample in samples:
+            # The held-out scorer has no part in it. Both rounds are measured by round 1.
+            z = (sample["scores"]["clip"] - base["mean"]) / base["stddev"]
+            assert sample["z"] == {"clip": pytest.approx(z)}
+        for index in range(0, SAMPLES, 2):
+            best, other = sorted(samples[index : index + 2], key=lambda s: -s["reward"])
+            assert (best["rank"], best["selected"], best["reason"]) == (0, True, "kept: rank 0 of 2")
+            assert (other["rank"], other["selected"], other["reason"]) == (1, False, "dropped: rank 1 of 2")
+            assert other["distance"] == 0
+        # One of each prompt is kept, so nothing but the distance tells the weights apart.
+        kept = sorted((s for s in samples if s["selected"]), key=lambda s: s["distance"])
+        assert len({s["distance"] for s in kept}) == len(kept)
+        assert all(near["weight"] >= far["weight"] for near, far in zip(kept, kept[1:]))
+
+
+def test_both_workers_trained_the_adapter(reference):
+    applied = sum(reference.worker_metrics(w)["rsidiff_worker_training_steps_total"] for w in ("w1", "w2"))
+    by_one, by_two = TINY["train"]["steps"], 2 * LORA["train"]["steps"]
+    assert applied == ROUNDS * (by_one + by_two)
 
 
 def test_both_workers_took_part(reference):
@@ -181,6 +210,31 @@ def test_one_worker_that_streams_every_artifact_draws_the_same(reference, tmp_pa
         assert any((tmp_path / "cache/artifacts").glob("??/*"))
 
 
+LABELS = {"generate_on": ["big"], "train_on": ["big"], "score_on": ["small"]}
+
+
+@pytest.mark.parametrize(
+    "of_scorer, of_maker, asked",
+    [(["--tasks", "score"], ["--tasks", "generate,train"], {}), (["--label", "small"], ["--label", "big"], LABELS)],
+    ids=["tasks", "labels"],
+)
+def test_workers_do_what_they_are_for(reference, tmp_path, of_scorer, of_maker, asked):
+    with Cluster(tmp_path) as cluster:
+        cluster.start_worker("scorer", *of_scorer)
+        cluster.start_worker("maker", *of_maker)
+        run = cluster.submit({**TINY, "workers": {**TINY["workers"], **asked}})
+        succeeded(cluster.wait_for_run(run))
+        assert pictures(cluster, run) == pictures(reference, reference.tiny)
+        assert {s["worker"] for n in range(1, ROUNDS + 1) for s in cluster.samples(run, n)} == {"maker"}
+        everything = ROUNDS * SAMPLES + (ROUNDS + 1) * EVALUATIONS
+        trained = ROUNDS * TINY["train"]["steps"]
+        for name, made, scored, steps in [("scorer", 0, everything, 0), ("maker", everything, 0, trained)]:
+            metrics = cluster.worker_metrics(name)
+            assert metrics['rsidiff_worker_samples_total{kind="generate"}'] == made
+            assert metrics['rsidiff_worker_samples_total{kind="score"}'] == scored
+            assert metrics["rsidiff_worker_training_steps_total"] == steps
+
+
 def test_killed_processes_lose_and_change_nothing(reference, tmp_path):
     def drawn(cluster, run, number):
         counts = [t for t in cluster.status(run)["tasks"] if t["kind"] == "TASK_KIND_GENERATE"]
@@ -270,6 +324,10 @@ def test_bad_starts_say_what_is_wrong(tmp_path):
         assert f"127.0.0.1:{port}" in busy.text()
     nobody = Process("nobody", serve, tmp_path / "nobody.log")
     wait_until(lambda: "no coordinator at 127.0.0.1:1 yet" in nobody.text(), 30, "the message")
+    assert "refused" in nobody.text()  # why
     assert nobody.terminate() == 0
+    wrong = Process("wrong", [BIN / "rsidiff-worker", "serve", "--coordinator", "head", "--host", "127.0.0.1"], tmp_path / "wrong.log")
+    assert wrong.wait() == 2
+    assert "--coordinator: not a HOST:PORT address, no port: 'head'" in wrong.text()
     usage = Process("usage", [BIN / "rsidiff-worker", "serve"], tmp_path / "usage.log", {"RSIDIFF_COORDINATOR": ""})
     assert usage.wait() == 2

@@ -3,7 +3,6 @@
 A scenario names a workload and lists, a line each, what is done to whom and what is waited for; README.md beside
 the files gives the lines. Whatever happens, the run has to finish with what one undisturbed worker makes of it.
 """
-import random
 import signal
 import time
 from contextlib import ExitStack
@@ -15,11 +14,12 @@ from safetensors.numpy import load_file
 
 from cluster import SHAPES, Cluster, shapes_run
 from network import Network, why_impossible
-from processes import wait_until
-from processes import wait_until
+from processes import parse_metrics, wait_until
+from scenario_churn import churn
 
 FOLDER = Path(__file__).parent / "scenarios"
 PATIENCE = 180
+UNDER_WAY = ("RUN_STATE_ACTIVE", "RUN_STATE_PAUSED")
 
 # `solo`: one member trains, so the weights, and with them every later picture, are the same bits however many workers
 # there are. `gang`: every worker trains; what is drawn before the training is the same bits, the weights are close.
@@ -27,6 +27,17 @@ WORKLOADS = {
     "solo": shapes_run("solo", workers={"train_max": 1}),
     "gang": shapes_run(
         "gang", rounds=1, train={"steps": 40, "global_batch": 8, "micro_batch": 2, "checkpoint_every": 10}
+    ),
+    # As solo and as gang, for schedules of many acts.
+    "long": shapes_run("long", rounds=5, workers={"train_max": 1}),
+    "long-gang": shapes_run(
+        "long-gang", rounds=1, train={"steps": 120, "global_batch": 8, "micro_batch": 2, "checkpoint_every": 10}
+    ),
+    # As solo, with every kind of task: the training prompts are filtered by their embeddings, and by nothing else.
+    "filtered": shapes_run(
+        "filtered",
+        workers={"train_max": 1},
+        prompts={"filter": {"clarity": 0, "specificity": 0, "diversity": 0, "embedding_distance": 0.02}},
     ),
     # As solo, with tasks that last long enough to be interrupted.
     "slow": shapes_run(
@@ -37,6 +48,7 @@ WORKLOADS = {
 # lead it from the change that one worker makes. AdamW divides by the gradient's own size, so the error of a sum near
 # zero grows to a whole step of that parameter; over all parameters it stays far below this.
 WEIGHT_TOLERANCE = 0.02
+GANGS = ("gang", "long-gang")
 
 
 class Skipped(Exception):
@@ -54,10 +66,11 @@ def load(path):
 class Stage:
     """A running cluster, its run, and the lines of a scenario as methods."""
 
-    def __init__(self, cluster, network=None):
+    def __init__(self, cluster, run=None, network=None):
         self.cluster = cluster
         self.network = network
-        self.run = None
+        self.run = run
+        self.whole_rounds = {}  # samples of the rounds that are done
 
     # --- what is done
 
@@ -66,18 +79,27 @@ class Stage:
         verb, *words = text.split()
         getattr(self, "do_" + verb)(*words)
 
-    def do_start(self, name, *rest):
-        """`start W`, `start W stopping at POINT`, `start W apart` (in a network of its own)."""
+    def act(self, text):
+        """A line that is only worth something while the run is under way."""
+        # Without a coordinator the run does not end, and nobody tells its state.
+        if self.cluster.coordinator.alive:
+            state = self.status()["run"]["state"]
+            assert state in UNDER_WAY, f"{state} before '{text}'"
+        self.line(text)
+
+    def do_start(self, name, *words):
+        """`start W`; `apart` adds a network of its own, `stopping at POINT` a stop."""
         if name == "coordinator":
             return self.cluster.start_coordinator()
-        environment, launcher = {}, []
-        if rest[:2] == ("stopping", "at"):
-            environment["RSIDIFF_FAULT"] = f"{rest[2]}:1:stop"
-        elif rest == ("apart",):
+        environment, launcher, arguments = {}, [], []
+        if words[:1] == ("apart",):
             launcher = self.network.launcher
-        else:
-            assert not rest, rest
-        arguments = ["--artifacts", "stream"] if launcher else []
+            arguments = ["--artifacts", "stream", "--http", f"{self.network.inside}:0"]
+            words = words[1:]
+        if words[:2] == ("stopping", "at"):
+            environment["RSIDIFF_FAULT"] = f"{words[2]}:1:stop"
+            words = words[3:]
+        assert not words, words
         self.cluster.start_worker(name, *arguments, environment=environment, launcher=launcher)
 
     def process(self, name):
@@ -87,17 +109,24 @@ class Stage:
         self.process(name).kill()
 
     def do_pause(self, name):
-        self.process(name).pause()
+        """A process stands still; `pause run`: no new work is given out."""
+        if name == "run":
+            self.cluster.run("run", "pause", self.run)
+        else:
+            self.process(name).pause()
 
     def do_resume(self, name):
-        self.process(name).resume()
+        if name == "run":
+            self.cluster.run("run", "resume", self.run)
+        else:
+            self.process(name).resume()
 
     def do_terminate(self, name):
         self.process(name).send(signal.SIGTERM)
 
     def do_drain(self, name, *deadline):
         """`drain W`, `drain W 2s`: by the command line, once the coordinator knows W."""
-        wait_until(lambda: any(w["name"] == name for w in self.cluster.json("worker", "list")["workers"]), 60, f"{name}'s registration")
+        wait_until(lambda: self.state(name), PATIENCE, f"{name}'s registration")
         self.cluster.run("worker", "drain", name, *(["--deadline", *deadline] if deadline else []))
 
     def do_cut(self, _name):
@@ -119,7 +148,7 @@ class Stage:
     def wait_state(self, name, state):
         """`wait state W lost`: as the coordinator has it."""
         wanted = f"WORKER_STATE_{state.upper()}"
-        wait_until(lambda: self.cluster.worker(name)["state"] == wanted, PATIENCE, f"{name} to be {state}")
+        wait_until(lambda: self.state(name) == wanted, PATIENCE, f"{name} to be {state}")
 
     def wait_log(self, name, *words):
         """Until the process has written the words."""
@@ -127,12 +156,22 @@ class Stage:
         wait_until(lambda: text in self.process(name).text(), PATIENCE, f"{text!r} in {name}'s log")
 
     def wait_samples(self, number):
-        """Until so many samples of the run have been drawn."""
-        wait_until(lambda: self.ended() or self.drawn() >= int(number), PATIENCE, f"{number} samples")
+        """Until so many samples of the run have been drawn; some have to be left."""
+        wait_until(lambda: self.drawn() >= int(number), PATIENCE, f"{number} samples")
 
     def wait_step(self, number):
-        """Until the first training has applied so many steps, or is over."""
-        wait_until(lambda: self.step() >= int(number), PATIENCE, f"training step {number}")
+        """Until the first training has applied so many steps; some have to be left."""
+        wait_until(lambda: int(self.training().get("step", 0)) >= int(number), PATIENCE, f"training step {number}")
+
+    def wait_members(self, number):
+        """Until so many workers, no more, are in the first training, which has to be under way."""
+        wait_until(lambda: self.training().get("members") == int(number), PATIENCE, f"{number} members")
+
+    def wait_outcome(self, name, kind, outcome, number):
+        """`wait outcome W generate fenced 1`: so many of W's leases on such tasks have ended so, as W has it."""
+        wait_until(
+            lambda: self.outcomes(name, kind, outcome) >= int(number), PATIENCE, f"{number} {outcome} {kind} of {name}"
+        )
 
     def wait_seconds(self, number):
         time.sleep(float(number))
@@ -142,86 +181,77 @@ class Stage:
         ended = self.process(name).wait(PATIENCE)
         assert ended == int(code), f"{name} ended with {ended}, not {code}: {self.process(name).text()[-2000:]}"
 
-    def do_expect(self, what, number):
-        """`expect fenced 1`: at least so many results were refused; `expect lost 0`: just so many leases ran out."""
-        metrics = self.cluster.metrics()
-        if what == "fenced":
-            assert metrics["rsidiff_completions_fenced_total"] >= int(number)
-        else:
-            assert metrics["rsidiff_lease_expirations_total"] == int(number)
+    # --- what has to hold
 
-    # --- what the run is at
+    def do_expect(self, what, *words):
+        getattr(self, "expect_" + what)(*words)
+
+    def expect_lost(self, number):
+        """Just so many leases ran out since the coordinator's start."""
+        assert self.cluster.metrics()["rsidiff_lease_expirations_total"] == int(number)
+
+    def expect_returned(self, number):
+        """At least so many tasks were given back by workers since the coordinator's start."""
+        assert self.cluster.metrics()["rsidiff_tasks_returned_total"] >= int(number)
+
+    def expect_generations(self, number):
+        """The first training had at least so many memberships."""
+        summary = next(r for r in self.status()["rounds"] if r["round"] == 1)["train"]
+        assert summary["generations"] >= int(number), summary
+
+    def expect_once(self, kind):
+        """`expect once generate`: every chunk was drawn once, by the workers that are there, and no result refused."""
+        assert kind == "generate", kind
+        spec = self.status()["run"]["spec"]
+        sizes = [len(self.cluster.samples(self.run, *which)) for which in drawings(spec["rounds"])]
+        chunks = sum(-(-size // spec["sampling"]["chunk"]) for size in sizes)
+        names = [name for name, worker in self.cluster.workers.items() if worker.alive]
+        outcomes = {name: [self.outcomes(name, kind, of) for of in ("done", "fenced")] for name in names}
+        assert all(fenced == 0 for _, fenced in outcomes.values()), outcomes
+        assert sum(done for done, _ in outcomes.values()) == chunks, (chunks, outcomes)
+
+    # --- what the run and its workers are at
 
     def status(self):
         return self.cluster.status(self.run)
 
-    def ended(self):
-        return self.status()["run"]["state"] not in ("RUN_STATE_ACTIVE", "RUN_STATE_PAUSED")
+    def state(self, name):
+        """A worker's state as the coordinator has it; None before it has registered."""
+        workers = self.cluster.json("worker", "list")["workers"]
+        return next((w["state"] for w in workers if w["name"] == name), None)
+
+    def outcomes(self, name, kind, outcome):
+        """How many of the worker's leases on tasks of the kind ended so, by its own metrics."""
+        metrics = parse_metrics(self.cluster.worker_page(name, "/metrics") or "")
+        return metrics.get(f'rsidiff_worker_tasks_total{{kind="{kind}",outcome="{outcome}"}}', 0)
 
     def drawn(self):
-        return sum(t["samples_done"] for t in self.status()["tasks"] if t["kind"] == "TASK_KIND_GENERATE")
-
-    def step(self):
+        """Samples drawn so far; the run has to be under way."""
         status = self.status()
-        if any(r["round"] == 1 and r["checkpoint"] for r in status["rounds"]):
-            return status["run"]["spec"]["train"]["steps"]
-        return int((status.get("training") or {}).get("step", 0))
+        assert status["run"]["state"] in UNDER_WAY, status["run"]["state"]
+        for number in (r["round"] for r in status["rounds"] if r["phase"] == "ROUND_PHASE_DONE"):
+            if number not in self.whole_rounds:
+                which = [which for which in drawings(number) if which[0] == number]
+                self.whole_rounds[number] = sum(len(self.cluster.samples(self.run, *one)) for one in which)
+        open_rounds = sum(t["samples_done"] for t in status["tasks"] if t["kind"] == "TASK_KIND_GENERATE")
+        return sum(self.whole_rounds.values()) + open_rounds
+
+    def training(self):
+        """What the first training is at, {} before its first membership. It must not be over."""
+        status = self.status()
+        over = any(r["round"] == 1 and r["checkpoint"] for r in status["rounds"])
+        assert not over, "the first training is over"
+        return status.get("training") or {}
 
 
-class Churn:
-    """A seeded schedule of faults: the same seed gives the same acts in the same order."""
+def drawings(rounds):
+    """(round, evaluation) of everything that a run of so many rounds draws."""
+    return [(n, evaluation) for n in range(rounds + 1) for evaluation in (False, True) if n > 0 or evaluation]
 
-    FLEET = 5
 
-    def __init__(self, stage, seed, acts, pause):
-        self.stage = stage
-        self.random = random.Random(seed)
-        self.acts = acts
-        self.pause = pause
-        self.started = 0
-
-    def play(self):
-        while len(self.alive()) < self.FLEET:
-            self.join()
-        for _ in range(self.acts):
-            time.sleep(self.random.uniform(*self.pause))
-            getattr(self, self.random.choice(["kill", "stand_still", "drain", "terminate", "restart_coordinator"]))()
-            while len(self.alive()) < self.random.randint(2, self.FLEET):
-                self.join()
-
-    def alive(self):
-        return [name for name, worker in self.stage.cluster.workers.items() if worker.alive]
-
-    def join(self):
-        self.started += 1
-        self.stage.do_start(f"w{self.started}")
-
-    def victim(self):
-        return self.random.choice(self.alive())
-
-    def kill(self):
-        self.stage.do_kill(self.victim())
-
-    def stand_still(self):
-        """Longer than its leases last, or shorter."""
-        name = self.victim()
-        self.stage.do_pause(name)
-        time.sleep(self.random.choice([0.5, self.stage.cluster.lease_ttl + 1.5]))
-        self.stage.do_resume(name)
-
-    def drain(self):
-        name = self.victim()
-        registered = any(w["name"] == name for w in self.stage.cluster.json("worker", "list")["workers"])
-        if registered:
-            self.stage.do_drain(name, f"{self.random.randint(1, 4)}s")
-
-    def terminate(self):
-        self.stage.do_terminate(self.victim())
-
-    def restart_coordinator(self):
-        self.stage.do_kill("coordinator")
-        time.sleep(self.random.uniform(0, 1))
-        self.stage.do_start("coordinator")
+def steps_of(scenario):
+    """Its lines, with those of its churn, while the run is under way."""
+    return [*scenario.get("steps", []), *(churn(**scenario["churn"]) if "churn" in scenario else [])]
 
 
 def play(scenario, folder):
@@ -235,12 +265,9 @@ def play(scenario, folder):
         if network:
             cluster.address = f"{network.outside}:0"
         stack.enter_context(cluster)
-        stage = Stage(cluster, network)
-        stage.run = cluster.submit(WORKLOADS[scenario["run"]])
-        for text in scenario.get("steps", []):
-            stage.line(text)
-        if "churn" in scenario:
-            Churn(stage, **scenario["churn"]).play()
+        stage = Stage(cluster, cluster.submit(WORKLOADS[scenario["run"]]), network)
+        for text in steps_of(scenario):
+            stage.act(text)
         cluster.wait_for_run(stage.run)
         for text in scenario.get("then", []):
             stage.line(text)
@@ -255,12 +282,10 @@ class Outcome:
         assert self.status["run"]["state"] == "RUN_STATE_SUCCEEDED", (self.status["run"], self.status["last_error"])
         self.rounds = self.status["run"]["spec"]["rounds"]
         self.samples = {}
-        for number in range(self.rounds + 1):
-            for evaluation in (False, True):
-                if number > 0 or evaluation:
-                    records = cluster.samples(run, number, evaluation)
-                    assert [s["index"] for s in records] == list(range(len(records))), "a sample is missing or doubled"
-                    self.samples[number, evaluation] = [self.essence(sample) for sample in records]
+        for which in drawings(self.rounds):
+            records = cluster.samples(run, *which)
+            assert [s["index"] for s in records] == list(range(len(records))), "a sample is missing or doubled"
+            self.samples[which] = [self.essence(sample) for sample in records]
         last = next(r for r in self.status["rounds"] if r["round"] == self.rounds)
         self.checkpoints = [r["checkpoint"] for r in self.status["rounds"]]
         self.weights = load_file(cluster.data / "artifacts" / last["checkpoint"][:2] / last["checkpoint"])

@@ -5,6 +5,7 @@ import os
 import pytest
 
 import scenario
+from scenario_churn import churn
 
 LONG = os.environ.get("RSIDIFF_LONG_SCENARIOS") == "1"
 SCENARIOS = {path.stem: scenario.load(path) for path in sorted(scenario.FOLDER.glob("*.yaml"))}
@@ -31,4 +32,10 @@ def test_the_outcome_is_that_of_one_quiet_worker(name, reference, tmp_path, caps
         with capsys.disabled():
             print(f"\nscenario {name} is skipped: {reason}")
         pytest.skip(str(reason))
-    outcome.assert_same(reference(workload), bits=workload != "gang")
+    outcome.assert_same(reference(workload), bits=workload not in scenario.GANGS)
+
+
+def test_a_seed_gives_one_schedule():
+    for progress in ({"samples": 25}, {"steps": 30}):
+        schedules = {tuple(churn(seed, acts=15, **progress)) for seed in [*range(20), *range(20)]}
+        assert len(schedules) == 20
