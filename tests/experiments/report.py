@@ -1,7 +1,8 @@
 """Rewrites the tables of docs/experiments.md, and its curves, from the results of the arms.
 
-    report.py RESULTS [--check]     replaces what stands between <!-- NAME --> and <!-- end --> in the page, and writes
-                                    images/experiment-curves.svg; --check only says whether both are as they would be written
+    report.py RESULTS [--docs DIR] [--check]    replaces what stands between <!-- NAME --> and <!-- end --> in the page, and
+                                                writes images/experiment-curves.svg; --check only says whether both are as
+                                                they would be written
 """
 import argparse
 import pathlib
@@ -12,8 +13,6 @@ import curves
 from results import FIGURES, arms, by_round, load, written
 
 HERE = pathlib.Path(__file__).resolve().parent
-PAGE = HERE.parents[1] / "docs" / "experiments.md"
-CURVES = PAGE.parent / "images" / "experiment-curves.svg"
 METHOD = ("sft", "preference", "rsidiff")
 REFERENCE = "rsidiff"
 LAST_OF_A_VARIATION = 3
@@ -101,15 +100,18 @@ def written_anew(page, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("--docs", type=pathlib.Path, default=HERE.parents[1] / "docs")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    page, drawing = written_anew(PAGE.read_text(), arguments.results)
+    page = arguments.docs / "experiments.md"
+    text, drawing = written_anew(page.read_text(), arguments.results)
+    contents = {page: text, arguments.docs / "images" / "experiment-curves.svg": drawing}
     if arguments.check:
-        stale = [str(path) for path, text in ((PAGE, page), (CURVES, drawing)) if path.read_text() != text]
+        stale = [str(path) for path, wanted in contents.items() if path.read_text() != wanted]
         sys.exit(f"not what {arguments.results} says: {', '.join(stale)}" if stale else 0)
-    PAGE.write_text(page)
-    CURVES.write_text(drawing)
-    print(PAGE)
+    for path, wanted in contents.items():
+        path.write_text(wanted)
+    print(page)
 
 
 if __name__ == "__main__":
