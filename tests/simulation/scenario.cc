@@ -48,7 +48,7 @@ FaultPlan ChooseFaults(Faults faults, Random& random) {
   plan.pause_runs = random.Chance(0.2);
   plan.cancel_runs = random.Chance(0.1);
   plan.fork_runs = random.Chance(0.2);
-  plan.host.check_memory_always = random.Chance(0.02);
+  plan.host.check_memory_always = random.Chance(0.1);
   if (random.Chance(0.2)) {
     plan.host.max_lost_attempts = HostOptions().max_lost_attempts;
     plan.host.max_error_attempts = HostOptions().max_error_attempts;
