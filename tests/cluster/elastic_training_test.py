@@ -41,6 +41,9 @@ class Training:
     def await_step(self, step):
         wait_until(lambda: int(self.progress().get("step", 0)) >= step, PATIENCE, f"step {step}")
 
+    def generation(self):
+        return int(self.progress().get("generation", 0))
+
     def checkpoint_step(self):
         return int(self.progress().get("checkpoint_step", 0))
 
@@ -97,8 +100,11 @@ def test_a_stopped_founder_is_left_behind_and_fenced(reference, tmp_path):
         # Before their first step they would not lose a member, but wait for one that never joins.
         for name in ("b", "c"):
             wait_until(lambda: training.worker_metric(name, "step") > 0, PATIENCE, f"a step of {name}")
+        before = training.generation()
         founder.pause()
-        training.await_members(2)
+        # Its lease ends before the others' operation does, so the number of members tells nothing yet.
+        wait_until(lambda: training.generation() > before, PATIENCE, "a generation without it")
+        assert training.progress()["members"] == 2
         founder.resume()
         wait_until(lambda: "the lease was lost" in founder.text(), PATIENCE, "the lost lease in its log")
         training.finish(reference)
