@@ -47,9 +47,9 @@ uint32_t TakeCodePoint(absl::string_view& text) {
   return decoded.code_point;
 }
 
-std::string Excerpt(absl::string_view text) {
-  size_t length = 80;
-  if (text.size() <= length) return std::string(text);
+std::string Excerpt(absl::string_view text, size_t most_bytes) {
+  if (text.size() <= most_bytes) return std::string(text);
+  size_t length = most_bytes;
   while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
   return absl::StrCat(text.substr(0, length), "...");
 }

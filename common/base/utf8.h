@@ -17,8 +17,8 @@ std::optional<size_t> FirstInvalidUtf8(absl::string_view text);
 /// not be empty.
 uint32_t TakeCodePoint(absl::string_view& text);
 
-/// Enough of a text to recognise it by in a message: at most 80 bytes, of UTF-8 only whole code points, and
-/// "..." where there is more.
-std::string Excerpt(absl::string_view text);
+/// Enough of a text to recognise it by in a message: at most `most_bytes`, of UTF-8 only whole code points,
+/// and "..." where there is more.
+std::string Excerpt(absl::string_view text, size_t most_bytes = 80);
 
 }  // namespace rsidiff

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/base/utf8.h"
 #include "coordinator/prompt/clarity.h"
 #include "coordinator/prompt/near_duplicate.h"
 #include "coordinator/prompt/pool.h"
@@ -13,14 +14,6 @@ namespace rsidiff::coordinator {
 namespace {
 
 constexpr size_t kQuotedBytes = 200;
-
-// The beginning of a text, cut between characters.
-std::string Quoted(absl::string_view text) {
-  if (text.size() <= kQuotedBytes) return absl::StrCat("\"", text, "\"");
-  size_t end = kQuotedBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return absl::StrCat("\"", text.substr(0, end), "...\"");
-}
 
 void JudgeAlone(const Pool& pool, const FilterThresholds& thresholds, std::vector<JudgedPrompt>& judged) {
   const ClarityJudge judge(pool);
@@ -49,7 +42,8 @@ void JudgeDiversity(const std::vector<std::string>& prompts, const Pool& pool,
     judged[i].diversity = 1 - nearest[i].similarity;
     if (nearest[i].similarity <= 1 - thresholds.diversity) continue;
     judged[i].verdict = Verdict::kDuplicate;
-    judged[i].reason = absl::StrFormat("says the same as another: %s", Quoted(prompts[nearest[i].prompt]));
+    judged[i].reason =
+        absl::StrCat("says the same as another: \"", Excerpt(prompts[nearest[i].prompt], kQuotedBytes), "\"");
   }
 }
 

@@ -18,6 +18,7 @@
 #include "worker/command/command.h"
 #include "worker/phase/device_report.h"
 #include "worker/phase/phase_runner.h"
+#include "worker/phase/unwatched_control.h"
 #include "worker/tensor/device.h"
 
 namespace rsidiff::worker {
@@ -46,22 +47,10 @@ class LocalResults : public ArtifactStore {
   ArtifactStore& results_;
 };
 
-/// Nobody waits for the task but this process.
-class AloneControl : public TaskControl {
+class AloneControl : public UnwatchedControl {
  public:
-  bool cancelled() const override { return false; }
-  void ReportProgress(double) override {}
   void Warn(const std::string& sentence) override {
     std::fprintf(stderr, "rsidiff-worker: %s\n", sentence.c_str());
-  }
-  void ReportStep(uint64_t, uint64_t, double) override {}
-  void ReportRegroup(RegroupCause, double) override {}
-  bool regroup_requested() const override { return false; }
-  absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition&) override {
-    return absl::FailedPreconditionError("a training is not computed alone");
-  }
-  absl::Status CommitCheckpoint(uint64_t, uint64_t, const std::string&) override {
-    return absl::FailedPreconditionError("a training is not computed alone");
   }
 };
 

@@ -25,11 +25,11 @@
 #include "common/artifact/directory_store.h"
 #include "common/base/digest.h"
 #include "common/base/status_macros.h"
-#include "tests/unit/worker/phase/silent_control.h"
 #include "worker/phase/device_report.h"
 #include "worker/phase/image_cache.h"
 #include "worker/phase/model_cache.h"
 #include "worker/phase/prompt_cover.h"
+#include "worker/phase/unwatched_control.h"
 #include "worker/tensor/device.h"
 #include "worker/tensor/safetensors.h"
 
@@ -90,7 +90,7 @@ absl::Status Run(int64_t prompts, int64_t width, const std::string& device_name,
   ModelCache models(*store, device, folder / "models");
   ImageCache images(kNoImages);
   PhaseContext context{*store, device, models, images, folder, ""};
-  SilentControl control;
+  UnwatchedControl control;
   double load = 0;
   getloadavg(&load, 1);
   std::printf("environment  %s, load %.1f\n", PictureEnvironment(device).c_str(), load);

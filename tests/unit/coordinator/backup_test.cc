@@ -171,11 +171,7 @@ TEST_F(BackupTest, RestoredDatabaseRefusesEveryOldTokenAndGoesOn) {
   ASSERT_EQ(response.dropped_tokens_size(), 1);
   EXPECT_EQ(call(harness_.Completion("w", response.incarnation(), held_[0])).status().code(),
             absl::StatusCode::kAborted);
-  v1::LeaseRequest lease;
-  lease.set_request_id("lease");
-  lease.set_worker("w");
-  lease.set_incarnation(response.incarnation());
-  lease.set_max_tasks(1);
+  v1::LeaseRequest lease = RequestForWork("lease", "w", response.incarnation());
   auto leased = call(lease);
   ASSERT_TRUE(leased.ok());
   EXPECT_GT(std::get<v1::LeaseResponse>(*leased).grants(0).token(), unknown[0].token());

@@ -104,11 +104,7 @@ absl::Status WorkOn(const Disk& disk, int limit) {
   if (!registered.ok()) return registered.status();
   uint64_t incarnation = std::get<v1::RegisterResponse>(*registered).incarnation();
   for (int task = 0; task < limit; ++task) {
-    v1::LeaseRequest lease;
-    lease.set_request_id(absl::StrCat("lease-", task));
-    lease.set_worker("after");
-    lease.set_incarnation(incarnation);
-    lease.set_max_tasks(1);
+    v1::LeaseRequest lease = RequestForWork(absl::StrCat("lease-", task), "after", incarnation);
     auto leased = call(lease);
     if (!leased.ok()) return leased.status();
     const auto& grants = std::get<v1::LeaseResponse>(*leased).grants();

@@ -89,10 +89,7 @@ TEST_F(CoreFaultsTest, NewerProcessOfANameFencesTheOlder) {
 TEST_F(CoreFaultsTest, LeaseAgainGivesTheSameGrantAlsoAfterARestart) {
   Submit();
   uint64_t incarnation = harness_.Register("w");
-  v1::LeaseRequest request;
-  request.set_request_id("lease");
-  request.set_worker("w");
-  request.set_incarnation(incarnation);
+  v1::LeaseRequest request = RequestForWork("lease", "w", incarnation);
   request.set_max_tasks(2);
   auto first = harness_.Ok<v1::LeaseResponse>(request);
   ASSERT_EQ(first.grants_size(), 2);
@@ -104,11 +101,7 @@ TEST_F(CoreFaultsTest, LeaseAgainGivesTheSameGrantAlsoAfterARestart) {
 
 TEST_F(CoreFaultsTest, LongPollInFlightIsAnsweredOnceForBothCalls) {
   uint64_t incarnation = harness_.Register("w");
-  v1::LeaseRequest request;
-  request.set_request_id("lease");
-  request.set_worker("w");
-  request.set_incarnation(incarnation);
-  request.set_max_tasks(1);
+  v1::LeaseRequest request = RequestForWork("lease", "w", incarnation);
   request.set_wait_ms(10'000);
   EXPECT_FALSE(harness_.Call(request).has_value());
   uint64_t first = harness_.last_id();
@@ -123,11 +116,7 @@ TEST_F(CoreFaultsTest, LongPollInFlightIsAnsweredOnceForBothCalls) {
 
 TEST_F(CoreFaultsTest, LongPollEndsEmptyHanded) {
   uint64_t incarnation = harness_.Register("w");
-  v1::LeaseRequest request;
-  request.set_request_id("lease");
-  request.set_worker("w");
-  request.set_incarnation(incarnation);
-  request.set_max_tasks(1);
+  v1::LeaseRequest request = RequestForWork("lease", "w", incarnation);
   request.set_wait_ms(3'000);
   EXPECT_FALSE(harness_.Call(request).has_value());
   uint64_t id = harness_.last_id();

@@ -160,11 +160,18 @@ uint64_t CoreHarness::Register(const std::string& name) {
   return Ok<v1::RegisterResponse>(request).incarnation();
 }
 
-std::vector<v1::Grant> CoreHarness::Lease(const std::string& name, uint64_t incarnation, uint32_t max_tasks) {
+v1::LeaseRequest RequestForWork(const std::string& request_id, const std::string& worker,
+                                uint64_t incarnation) {
   v1::LeaseRequest request;
-  request.set_request_id(RequestId());
-  request.set_worker(name);
+  request.set_request_id(request_id);
+  request.set_worker(worker);
   request.set_incarnation(incarnation);
+  request.set_max_tasks(1);
+  return request;
+}
+
+std::vector<v1::Grant> CoreHarness::Lease(const std::string& name, uint64_t incarnation, uint32_t max_tasks) {
+  v1::LeaseRequest request = RequestForWork(RequestId(), name, incarnation);
   request.set_max_tasks(max_tasks);
   v1::LeaseResponse response = Ok<v1::LeaseResponse>(request);
   return {response.grants().begin(), response.grants().end()};

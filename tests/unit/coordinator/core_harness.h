@@ -12,6 +12,10 @@
 
 namespace rsidiff::coordinator {
 
+/// A worker's request for work: one task, without waiting.
+v1::LeaseRequest RequestForWork(const std::string& request_id, const std::string& worker,
+                                uint64_t incarnation);
+
 /// A core with a virtual clock and a disk of rows, driven by hand. A failed expectation inside is a test
 /// failure of the caller.
 class CoreHarness {

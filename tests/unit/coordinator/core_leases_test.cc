@@ -19,11 +19,7 @@ class CoreLeasesTest : public ::testing::Test {
   void Submit() { harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 1)); }
 
   v1::LeaseRequest Poll(const std::string& request_id) {
-    v1::LeaseRequest request;
-    request.set_request_id(request_id);
-    request.set_worker("w");
-    request.set_incarnation(incarnation_);
-    request.set_max_tasks(1);
+    v1::LeaseRequest request = RequestForWork(request_id, "w", incarnation_);
     request.set_wait_ms(20'000);
     return request;
   }
@@ -269,11 +265,7 @@ TEST_F(CoreLeasesTest, ScoresWaitForTheWorkerThatHasThePicturesUntilItLeaves) {
     harness.Ok<v1::SubmitRunResponse>(SmallRun("submit", 0));
     std::vector<v1::Grant> pictures = harness.Lease("maker", maker);
     ASSERT_EQ(pictures.size(), 1);
-    v1::LeaseRequest poll;
-    poll.set_request_id("poll");
-    poll.set_worker("other");
-    poll.set_incarnation(other);
-    poll.set_max_tasks(1);
+    v1::LeaseRequest poll = RequestForWork("poll", "other", other);
     poll.set_wait_ms(20'000);
     EXPECT_FALSE(harness.Call(poll).has_value());
     const uint64_t waits = harness.last_id();

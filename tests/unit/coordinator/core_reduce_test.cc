@@ -109,11 +109,7 @@ TEST(CoreReduceTest, ResultsDoNotDependOnTheSlices) {
 TEST(CoreReduceTest, LeasesAreGrantedBetweenTheSlices) {
   CoreHarness harness(Slices(1));
   WorkUntilDue(harness, v1::ROUND_PHASE_SELECT);
-  v1::LeaseRequest request;
-  request.set_request_id("between");
-  request.set_worker("w");
-  request.set_incarnation(1);
-  request.set_max_tasks(1);
+  v1::LeaseRequest request = RequestForWork("between", "w", 1);
   // Another run has work meanwhile.
   v1::SubmitRunRequest other = SmallRun("other", 1);
   harness.CallOnly(other);

@@ -45,12 +45,7 @@ class CoreRequestsTest : public ::testing::Test {
   }
 
   v1::LeaseRequest Poll(const std::string& request_id) {
-    v1::LeaseRequest request;
-    request.set_request_id(request_id);
-    request.set_worker("w");
-    request.set_incarnation(incarnation_);
-    request.set_max_tasks(1);
-    return request;
+    return RequestForWork(request_id, "w", incarnation_);
   }
 
   v1::CompleteRequest Returned(const std::string& name, uint64_t incarnation, const v1::Grant& grant) {

@@ -10,7 +10,7 @@
 #include <map>
 
 #include "common/artifact/directory_store.h"
-#include "tests/unit/worker/phase/silent_control.h"
+#include "worker/phase/unwatched_control.h"
 #include "worker/tensor/safetensors.h"
 
 namespace rsidiff::worker {
@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 
 namespace fs = std::filesystem;
 
-class CheckedControl : public SilentControl {
+class CheckedControl : public UnwatchedControl {
  public:
   void ReportProgress(double fraction) override { EXPECT_TRUE(fraction >= 0 && fraction <= 1); }
 };

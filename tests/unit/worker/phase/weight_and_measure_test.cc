@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "common/artifact/directory_store.h"
-#include "tests/unit/worker/phase/silent_control.h"
 #include "worker/phase/feature_file.h"
 #include "worker/phase/feature_statistics.h"
 #include "worker/phase/gaussian.h"
 #include "worker/phase/measure.h"
 #include "worker/phase/neighbours.h"
 #include "worker/phase/reference.h"
+#include "worker/phase/unwatched_control.h"
 #include "worker/phase/weight.h"
 #include "worker/tensor/safetensors.h"
 
@@ -33,7 +33,7 @@ class FeaturePhaseTest : public ::testing::Test {
   }
 
   std::unique_ptr<DirectoryStore> store_;
-  SilentControl control_;
+  UnwatchedControl control_;
   at::Tensor first_;
   at::Tensor second_;
 };
@@ -153,7 +153,7 @@ TEST_F(FeaturePhaseTest, MeasuresAnEvaluation) {
 }
 
 /// Sees the progress, and cancels at a share of the task.
-class WatchingControl : public SilentControl {
+class WatchingControl : public UnwatchedControl {
  public:
   explicit WatchingControl(double cancel_at) : cancel_at_(cancel_at) {}
   bool cancelled() const override { return progress_ >= cancel_at_; }

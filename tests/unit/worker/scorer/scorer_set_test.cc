@@ -1,4 +1,5 @@
 #include "worker/scorer/scorer_set.h"
+#include "tests/unit/worker/scorer/shapes_scorer.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
@@ -15,27 +16,13 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-const std::filesystem::path kShapes = std::filesystem::path(RSIDIFF_SOURCE_DIR) / "deploy/examples/shapes";
-
-ScorerSource Source(std::string name, ScorerType type, const std::string& folder) {
-  ScorerSource source;
-  source.name = std::move(name);
-  source.type = type;
-  source.folder = kShapes / folder;
-  if (type == ScorerType::kAesthetic) {
-    source.clip = kShapes / "hps";
-  } else {
-    source.tokenizer = kShapes / "base/tokenizer";
-  }
-  return source;
-}
-
 absl::StatusOr<std::unique_ptr<ScorerSet>> LoadAll(int64_t batch_size) {
   ScorerSet::Options options;
   options.batch_size = batch_size;
   return ScorerSet::Load(
-      {Source("clip", ScorerType::kClipScore, "clip"), Source("taste", ScorerType::kHps, "hps"),
-       Source("pick", ScorerType::kPickScore, "clip"), Source("beauty", ScorerType::kAesthetic, "aesthetic")},
+      {ShapesScorer("clip", ScorerType::kClipScore, "clip"), ShapesScorer("taste", ScorerType::kHps, "hps"),
+       ShapesScorer("pick", ScorerType::kPickScore, "clip"),
+       ShapesScorer("beauty", ScorerType::kAesthetic, "aesthetic")},
       options);
 }
 
@@ -158,11 +145,11 @@ TEST(ScorerSetTest, EmptyPictureIsAnError) {
 
 TEST(ScorerSetTest, LoadErrorsNameTheScorer) {
   ScorerSet::Options options;
-  ScorerSource source = Source("taste", ScorerType::kHps, "nowhere");
+  ScorerSource source = ShapesScorer("taste", ScorerType::kHps, "nowhere");
   EXPECT_THAT(ScorerSet::Load({source}, options).status().message(), HasSubstr("scorer taste"));
-  source = Source("taste", ScorerType::kHps, "hps");
+  source = ShapesScorer("taste", ScorerType::kHps, "hps");
   EXPECT_THAT(ScorerSet::Load({source, source}, options).status().message(), HasSubstr("another scorer"));
-  source = Source("beauty", ScorerType::kAesthetic, "aesthetic");
+  source = ShapesScorer("beauty", ScorerType::kAesthetic, "aesthetic");
   source.clip = kShapes / "clip-heldout";  // 96 wide, the head wants 128
   EXPECT_THAT(ScorerSet::Load({source}, options).status().message(), HasSubstr("layers.0"));
 }

@@ -7,13 +7,12 @@
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/worker/scorer/shapes_scorer.h"
 #include "worker/scorer/scorer_parts.h"
 #include "worker/scorer/scorer_set.h"
 
 namespace rsidiff::worker {
 namespace {
-
-const std::filesystem::path kExample = std::filesystem::path(RSIDIFF_SOURCE_DIR) / "deploy/examples/shapes";
 
 /// Layer norms that this thread computes while the object lives: a fixed number for each pass of a tower.
 class LayerNormCount {
@@ -39,38 +38,25 @@ class LayerNormCount {
   at::CallbackHandle handle_;
 };
 
-ScorerSource SourceOf(const std::string& name, ScorerType type, const std::string& folder) {
-  ScorerSource source;
-  source.name = name;
-  source.type = type;
-  source.folder = kExample / folder;
-  if (type == ScorerType::kAesthetic) {
-    source.clip = kExample / "hps";
-  } else {
-    source.tokenizer = kExample / "base/tokenizer";
-  }
-  return source;
-}
-
 TEST(SharedTowerTest, OneFolderIsOneModelAndOneEncoderHoweverItIsSpelled) {
   ScorerParts parts{ScorerParts::Options()};
-  const ScorerParts::Clip first = parts.LoadClip(kExample / "hps", ScorerParts::Pin()).value();
-  const ScorerParts::Clip again = parts.LoadClip(kExample / "clip/../hps", ScorerParts::Pin()).value();
+  const ScorerParts::Clip first = parts.LoadClip(kShapes / "hps", ScorerParts::Pin()).value();
+  const ScorerParts::Clip again = parts.LoadClip(kShapes / "clip/../hps", ScorerParts::Pin()).value();
   EXPECT_EQ(again.images, first.images);
   EXPECT_EQ(again.model, first.model);
-  const ScorerParts::Clip other = parts.LoadClip(kExample / "clip", ScorerParts::Pin()).value();
+  const ScorerParts::Clip other = parts.LoadClip(kShapes / "clip", ScorerParts::Pin()).value();
   EXPECT_NE(other.images, first.images);
   EXPECT_NE(other.model, first.model);
 
-  const ScorerParts::TextSource text{kExample / "hps", kExample / "base/tokenizer"};
+  const ScorerParts::TextSource text{kShapes / "hps", kShapes / "base/tokenizer"};
   EXPECT_EQ(parts.LoadPrompts(text, ScorerParts::Pin()).value(),
             parts.LoadPrompts(text, ScorerParts::Pin()).value());
 }
 
 TEST(SharedTowerTest, TheTowerRunsOnceForTwoScorers) {
-  const auto set = ScorerSet::Load({SourceOf("taste", ScorerType::kHps, "hps"),
-                                    SourceOf("beauty", ScorerType::kAesthetic, "aesthetic"),
-                                    SourceOf("clip", ScorerType::kClipScore, "clip")},
+  const auto set = ScorerSet::Load({ShapesScorer("taste", ScorerType::kHps, "hps"),
+                                    ShapesScorer("beauty", ScorerType::kAesthetic, "aesthetic"),
+                                    ShapesScorer("clip", ScorerType::kClipScore, "clip")},
                                    ScorerSet::Options())
                        .value();
   const std::vector<Image> pictures = {MakeImage(64, 64), MakeImage(48, 80)};

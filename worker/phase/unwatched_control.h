@@ -8,7 +8,7 @@
 namespace rsidiff::worker {
 
 /// For a task that nobody cancels or watches, and that is no training.
-class SilentControl : public TaskControl {
+class UnwatchedControl : public TaskControl {
  public:
   bool cancelled() const override { return false; }
   void ReportProgress(double) override {}
@@ -17,10 +17,10 @@ class SilentControl : public TaskControl {
   void ReportRegroup(RegroupCause, double) override {}
   bool regroup_requested() const override { return false; }
   absl::StatusOr<v1::JoinTrainingResponse> JoinTraining(const TrainingPosition&) override {
-    return absl::UnimplementedError("no training");
+    return absl::FailedPreconditionError("a training is not computed alone");
   }
   absl::Status CommitCheckpoint(uint64_t, uint64_t, const std::string&) override {
-    return absl::UnimplementedError("no training");
+    return absl::FailedPreconditionError("a training is not computed alone");
   }
 };
 
