@@ -1,6 +1,5 @@
 #include "common/telemetry/process_metrics.h"
 
-#include <prometheus/metric_family.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,23 +11,17 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/telemetry/family_builder.h"
 
 namespace rsidiff {
 namespace {
 
-using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-MetricFamily Single(std::string name, std::string help, MetricType type, double value) {
-  MetricFamily family{std::move(name), std::move(help), type, {}};
-  prometheus::ClientMetric metric;
-  if (type == MetricType::Counter) {
-    metric.counter.value = value;
-  } else {
-    metric.gauge.value = value;
-  }
-  family.metric.push_back(std::move(metric));
-  return family;
+prometheus::MetricFamily Single(std::string name, std::string help, MetricType type, double value) {
+  FamilyBuilder family(std::move(name), std::move(help), type);
+  family.Add({}, value);
+  return family.Build();
 }
 
 // The fields of /proc/self/stat after the command's name, which may hold blanks and brackets.
@@ -69,8 +62,8 @@ std::optional<double> OpenDescriptors() {
 
 }  // namespace
 
-std::vector<MetricFamily> ProcessMetrics::Collect() const {
-  std::vector<MetricFamily> families;
+std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
+  std::vector<prometheus::MetricFamily> families;
   std::vector<std::string> fields = StatFields();
   double ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
   auto user = StatField(fields, 14), system = StatField(fields, 15), start = StatField(fields, 22);

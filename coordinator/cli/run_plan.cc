@@ -79,7 +79,7 @@ uint64_t CheckpointBytes(const v1::RunSpec& spec) {
 }
 
 uint64_t UnetPasses(uint64_t samples, uint64_t calls, double guidance_scale) {
-  return samples * calls * (guidance_scale == 1 ? 1 : 2);
+  return samples * calls * (guidance_scale > 1 ? 2 : 1);
 }
 
 struct Drawn {

@@ -53,8 +53,8 @@ absl::Duration RetryAfter(const httplib::Response& response) {
 
 class JudgeClient::Impl {
  public:
-  Impl(JudgeOptions options, Endpoint endpoint)
-      : options_(std::move(options)), endpoint_(std::move(endpoint)), client_(endpoint_.server) {
+  Impl(JudgeOptions options, const Endpoint& endpoint)
+      : options_(std::move(options)), path_(endpoint.path), client_(endpoint.server) {
     const absl::Duration timeout = options_.timeout;
     const auto seconds = static_cast<time_t>(absl::ToInt64Seconds(timeout));
     const auto micros = static_cast<time_t>(
@@ -79,7 +79,7 @@ class JudgeClient::Impl {
     httplib::Error error = httplib::Error::Success;
     httplib::Request request;
     request.method = "POST";
-    request.path = endpoint_.path;
+    request.path = path_;
     request.headers.emplace("Content-Type", "application/json");
     request.headers.emplace("Accept", "application/json");
     request.body = QuestionBody(options_.model, options_.rubric, prompt);
@@ -117,7 +117,7 @@ class JudgeClient::Impl {
 
  private:
   const JudgeOptions options_;
-  const Endpoint endpoint_;
+  const std::string path_;
   httplib::Client client_;
 };
 

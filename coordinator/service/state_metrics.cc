@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/enum_label.h"
+#include "common/telemetry/family_builder.h"
 #include "common/telemetry/log.h"
-#include "coordinator/service/family_builder.h"
 
 namespace rsidiff::coordinator {
 namespace {

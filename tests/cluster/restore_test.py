@@ -34,8 +34,8 @@ def test_living_workers_are_fenced_register_again_and_finish_the_run(tmp_path):
         for name in ("known", "unknown"):
             stage.line(f"resume {name}")
         for name in ("known", "unknown"):
-            stage.line(f"wait outcome {name} generate fenced 1")
             stage.line(f"wait state {name} active")
+            stage.line(f"wait outcome {name} generate fenced 1")
             assert int(cluster.worker(name)["incarnation"]) > FIRST_INCARNATION_AFTER
 
         cluster.wait_for_run(stage.run)

@@ -117,6 +117,17 @@ TEST(DryRun, ExampleRunFilesOfStableDiffusionArePlanned) {
   }
 }
 
+TEST(DryRun, WithoutGuidanceEachCallIsOnePass) {
+  CommandLine line;
+  const std::string file = WithModels("sd14-parti.yaml");
+  for (const std::string scale : {"0.5", "1"}) {
+    const CommandOutcome outcome =
+        line.Run({"run", "submit", file, "--dry-run", "--json", "--set", "sampling.guidance_scale=" + scale});
+    ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+    EXPECT_EQ(nlohmann::json::parse(outcome.out)["plan"]["unet_calls"], 10'817'712 / 2);
+  }
+}
+
 TEST(SubmissionSize, CountsWhatPromptsTakeBesidesTheirText) {
   v1::SubmitRunRequest request;
   for (int i = 0; i < 1000; ++i) request.mutable_inputs()->add_train_prompts("ten bytes.");

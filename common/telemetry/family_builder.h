@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-namespace rsidiff::coordinator {
+namespace rsidiff {
 
 /// One metric family that is made anew at every scrape.
 class FamilyBuilder {
@@ -29,4 +29,4 @@ class FamilyBuilder {
   prometheus::MetricFamily family_;
 };
 
-}  // namespace rsidiff::coordinator
+}  // namespace rsidiff
