@@ -29,4 +29,12 @@ class FamilyBuilder {
   prometheus::MetricFamily family_;
 };
 
+/// A family of one value, without labels.
+inline prometheus::MetricFamily SingleValue(std::string name, std::string help, prometheus::MetricType type,
+                                            double value) {
+  FamilyBuilder family(std::move(name), std::move(help), type);
+  family.Add({}, value);
+  return family.Build();
+}
+
 }  // namespace rsidiff

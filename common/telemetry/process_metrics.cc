@@ -18,12 +18,6 @@ namespace {
 
 using prometheus::MetricType;
 
-prometheus::MetricFamily Single(std::string name, std::string help, MetricType type, double value) {
-  FamilyBuilder family(std::move(name), std::move(help), type);
-  family.Add({}, value);
-  return family.Build();
-}
-
 // The fields of /proc/self/stat after the command's name, which may hold blanks and brackets.
 std::vector<std::string> StatFields() {
   absl::StatusOr<std::string> stat = ReadFile("/proc/self/stat");
@@ -69,30 +63,31 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
   auto user = StatField(fields, 14), system = StatField(fields, 15), start = StatField(fields, 22);
   auto virtual_bytes = StatField(fields, 23), resident_pages = StatField(fields, 24);
   if (user && system) {
-    families.push_back(Single("process_cpu_seconds_total", "User and system processor time spent in seconds",
-                              MetricType::Counter, (*user + *system) / ticks));
+    families.push_back(SingleValue("process_cpu_seconds_total",
+                                   "User and system processor time spent in seconds", MetricType::Counter,
+                                   (*user + *system) / ticks));
   }
   if (auto boot = BootTime(); boot && start) {
-    families.push_back(Single("process_start_time_seconds",
-                              "Start of the process, seconds since the Unix epoch", MetricType::Gauge,
-                              *boot + *start / ticks));
+    families.push_back(SingleValue("process_start_time_seconds",
+                                   "Start of the process, seconds since the Unix epoch", MetricType::Gauge,
+                                   *boot + *start / ticks));
   }
   if (virtual_bytes) {
-    families.push_back(Single("process_virtual_memory_bytes", "Virtual memory size in bytes",
-                              MetricType::Gauge, *virtual_bytes));
+    families.push_back(SingleValue("process_virtual_memory_bytes", "Virtual memory size in bytes",
+                                   MetricType::Gauge, *virtual_bytes));
   }
   if (resident_pages) {
-    families.push_back(Single("process_resident_memory_bytes", "Resident memory size in bytes",
-                              MetricType::Gauge,
-                              *resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE))));
+    families.push_back(SingleValue("process_resident_memory_bytes", "Resident memory size in bytes",
+                                   MetricType::Gauge,
+                                   *resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE))));
   }
   if (auto open = OpenDescriptors()) {
-    families.push_back(Single("process_open_fds", "Open file descriptors", MetricType::Gauge, *open));
+    families.push_back(SingleValue("process_open_fds", "Open file descriptors", MetricType::Gauge, *open));
   }
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    families.push_back(Single("process_max_fds", "Most file descriptors that may be open", MetricType::Gauge,
-                              static_cast<double>(limit.rlim_cur)));
+    families.push_back(SingleValue("process_max_fds", "Most file descriptors that may be open",
+                                   MetricType::Gauge, static_cast<double>(limit.rlim_cur)));
   }
   return families;
 }

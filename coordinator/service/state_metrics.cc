@@ -44,12 +44,6 @@ std::vector<Enum> Values(const google::protobuf::EnumDescriptor* descriptor) {
 }
 
 Families CoordinatorFamilies(const StateSnapshot& snapshot) {
-  FamilyBuilder epoch("rsidiff_coordinator_epoch", "Starts of the coordinator on its data folder",
-                      MetricType::Gauge);
-  epoch.Add({}, static_cast<double>(snapshot.info.epoch()));
-  FamilyBuilder queued("rsidiff_queued_calls", "Calls that wait for the core", MetricType::Gauge);
-  queued.Add({}, static_cast<double>(snapshot.queued_calls));
-
   std::map<v1::WorkerState, int> by_state;
   for (const v1::WorkerRecord& worker : snapshot.workers) ++by_state[worker.state()];
   FamilyBuilder workers("rsidiff_workers", "Known workers by state", MetricType::Gauge);
@@ -63,13 +57,15 @@ Families CoordinatorFamilies(const StateSnapshot& snapshot) {
   for (v1::RunState state : Values<v1::RunState>(v1::RunState_descriptor())) {
     runs.Add({{"state", Label(state)}}, run_states[state]);
   }
-  return {epoch.Build(), queued.Build(), workers.Build(), runs.Build()};
+  return {SingleValue("rsidiff_coordinator_epoch", "Starts of the coordinator on its data folder",
+                      MetricType::Gauge, static_cast<double>(snapshot.info.epoch())),
+          SingleValue("rsidiff_queued_calls", "Calls that wait for the core", MetricType::Gauge,
+                      static_cast<double>(snapshot.queued_calls)),
+          workers.Build(), runs.Build()};
 }
 
 prometheus::MetricFamily Counter(const char* name, const char* help, uint64_t value) {
-  FamilyBuilder family(name, help, MetricType::Counter);
-  family.Add({}, static_cast<double>(value));
-  return family.Build();
+  return SingleValue(name, help, MetricType::Counter, static_cast<double>(value));
 }
 
 Families CounterFamilies(const CoreStatistics& statistics) {

@@ -72,18 +72,11 @@ void WorkerMetrics::CountRegistration() {
 std::vector<prometheus::MetricFamily> WorkerMetrics::Collect() const {
   using prometheus::MetricType;
   FamilyBuilder busy("rsidiff_worker_busy_seconds_total", "Time spent on tasks.", MetricType::Counter);
-  FamilyBuilder idle("rsidiff_worker_idle_seconds_total", "Time spent waiting for tasks.",
-                     MetricType::Counter);
   FamilyBuilder tasks("rsidiff_worker_tasks_total", "Leases that ended, by how they ended.",
                       MetricType::Counter);
   FamilyBuilder samples("rsidiff_worker_samples_total", "Samples generated and scored.", MetricType::Counter);
   FamilyBuilder current("rsidiff_worker_current_task", "1 for the kind of task in progress.",
                         MetricType::Gauge);
-  FamilyBuilder step("rsidiff_worker_training_step", "Optimizer steps applied by the training in progress.",
-                     MetricType::Gauge);
-  FamilyBuilder loss("rsidiff_worker_training_loss", "Loss of the last step.", MetricType::Gauge);
-  FamilyBuilder steps("rsidiff_worker_training_steps_total", "Optimizer steps that this worker applied.",
-                      MetricType::Counter);
   FamilyBuilder regroups("rsidiff_worker_training_regroups_total",
                          "Changes of a training's membership that this worker lived through.",
                          MetricType::Counter);
@@ -91,11 +84,7 @@ std::vector<prometheus::MetricFamily> WorkerMetrics::Collect() const {
       "rsidiff_worker_training_regroup_seconds_total",
       "Time from the last applied step to the readiness for the next, over those changes.",
       MetricType::Counter);
-  FamilyBuilder registrations("rsidiff_worker_registrations_total", "Successful registrations.",
-                              MetricType::Counter);
-  FamilyBuilder memory("rsidiff_worker_device_memory_bytes", "Memory in use on the device.",
-                       MetricType::Gauge);
-  memory.Add({}, static_cast<double>(device_memory_()));
+  const auto memory = static_cast<double>(device_memory_());
 
   absl::MutexLock lock(&mutex_);
   double running = SinceChange();
@@ -108,25 +97,33 @@ std::vector<prometheus::MetricFamily> WorkerMetrics::Collect() const {
                 ValueOr0(outcomes_, std::make_pair(kind, outcome)));
     }
   }
-  idle.Add({}, idle_seconds_ + (current_ == v1::TASK_KIND_UNSPECIFIED ? running : 0));
   for (v1::TaskKind kind : {v1::TASK_KIND_GENERATE, v1::TASK_KIND_SCORE}) {
     samples.Add({{"kind", TaskKindName(kind)}}, ValueOr0(samples_, kind));
   }
-  step.Add({}, static_cast<double>(training_step_));
-  loss.Add({}, training_loss_);
-  steps.Add({}, static_cast<double>(training_steps_));
   for (const auto& [cause, name] :
        {std::pair(RegroupCause::kPlanned, "planned"), std::pair(RegroupCause::kFailure, "failure")}) {
     regroups.Add({{"cause", name}}, ValueOr0(regroups_, cause));
     regroup_seconds.Add({{"cause", name}}, ValueOr0(regroup_seconds_, cause));
   }
-  registrations.Add({}, static_cast<double>(registrations_));
-  std::vector<prometheus::MetricFamily> families;
-  for (FamilyBuilder* family : {&busy, &idle, &tasks, &samples, &current, &step, &loss, &steps, &regroups,
-                                &regroup_seconds, &registrations, &memory}) {
-    families.push_back(family->Build());
-  }
-  return families;
+  return {
+      busy.Build(),
+      tasks.Build(),
+      samples.Build(),
+      current.Build(),
+      regroups.Build(),
+      regroup_seconds.Build(),
+      SingleValue("rsidiff_worker_idle_seconds_total", "Time spent waiting for tasks.", MetricType::Counter,
+                  idle_seconds_ + (current_ == v1::TASK_KIND_UNSPECIFIED ? running : 0)),
+      SingleValue("rsidiff_worker_training_step", "Optimizer steps applied by the training in progress.",
+                  MetricType::Gauge, static_cast<double>(training_step_)),
+      SingleValue("rsidiff_worker_training_loss", "Loss of the last step.", MetricType::Gauge,
+                  training_loss_),
+      SingleValue("rsidiff_worker_training_steps_total", "Optimizer steps that this worker applied.",
+                  MetricType::Counter, static_cast<double>(training_steps_)),
+      SingleValue("rsidiff_worker_registrations_total", "Successful registrations.", MetricType::Counter,
+                  static_cast<double>(registrations_)),
+      SingleValue("rsidiff_worker_device_memory_bytes", "Memory in use on the device.", MetricType::Gauge,
+                  memory)};
 }
 
 }  // namespace rsidiff::worker
