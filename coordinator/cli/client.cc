@@ -174,6 +174,22 @@ absl::StatusOr<v1::GetSampleResponse> ControlClient::GetSample(const v1::GetSamp
   return response;
 }
 
+absl::StatusOr<std::vector<v1::EventRecord>> ControlClient::ListEvents(uint64_t run_id, uint64_t after) {
+  v1::ListEventsRequest request;
+  request.set_run_id(run_id);
+  request.set_after(after);
+  std::vector<v1::EventRecord> events;
+  for (;;) {
+    v1::ListEventsResponse page;
+    RSIDIFF_RETURN_IF_ERROR(WithRetries(
+        [&](grpc::ClientContext& context) { return stubs_->control->ListEvents(&context, request, &page); }));
+    if (page.events().empty()) return events;
+    request.set_after(page.events().rbegin()->sequence());
+    events.insert(events.end(), std::make_move_iterator(page.mutable_events()->begin()),
+                  std::make_move_iterator(page.mutable_events()->end()));
+  }
+}
+
 absl::StatusOr<v1::ListWorkersResponse> ControlClient::ListWorkers() {
   v1::ListWorkersResponse response;
   RSIDIFF_RETURN_IF_ERROR(WithRetries(

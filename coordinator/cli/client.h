@@ -39,6 +39,8 @@ class ControlClient {
                                                             v1::Purpose purpose);
   /// One sample and the task that drew it.
   absl::StatusOr<v1::GetSampleResponse> GetSample(const v1::GetSampleRequest& request);
+  /// The events of a run in their order, those after the event of sequence number `after`.
+  absl::StatusOr<std::vector<v1::EventRecord>> ListEvents(uint64_t run_id, uint64_t after);
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   absl::StatusOr<v1::WorkerRecord> DrainWorker(const std::string& name, absl::Duration deadline);
 

@@ -27,6 +27,7 @@ void AddRunCommands(CLI::App& root, CommandSet& commands) {
   AddRunSubmit(*run, commands);
   AddRunList(*run, commands);
   AddRunShow(*run, commands);
+  AddRunEvents(*run, commands);
   AddRunWatch(*run, commands);
   AddRunStates(*run, commands);
   AddRunFork(*run, commands);

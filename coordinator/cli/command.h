@@ -88,6 +88,7 @@ std::string ToJson(const google::protobuf::Message& message);
 void AddRunSubmit(CLI::App& parent, CommandSet& commands);
 void AddRunList(CLI::App& parent, CommandSet& commands);
 void AddRunShow(CLI::App& parent, CommandSet& commands);
+void AddRunEvents(CLI::App& parent, CommandSet& commands);
 void AddRunWatch(CLI::App& parent, CommandSet& commands);
 void AddRunStates(CLI::App& parent, CommandSet& commands);  // pause, resume, cancel
 void AddRunFork(CLI::App& parent, CommandSet& commands);

@@ -31,6 +31,13 @@ const v1::RoundRecord* NewestRound(const v1::RunStatus& status) {
   return status.rounds().empty() ? nullptr : &status.rounds(status.rounds_size() - 1);
 }
 
+// Those that stay with the run, and what it waits for now.
+std::vector<std::string> CurrentWarnings(const v1::RunStatus& status) {
+  std::vector<std::string> warnings = WarningsOf(status.run());
+  if (!status.waits_for().empty()) warnings.push_back(status.waits_for());
+  return warnings;
+}
+
 }  // namespace
 
 absl::Duration RunProgress::Part::Remaining() const {
@@ -49,7 +56,7 @@ void RunProgress::Update(const v1::RunStatus& status, int workers, absl::Time no
   signature_ = absl::StrCat(StateName(status.run().state()), "|", round == nullptr ? 0 : round->round(), "|",
                             round == nullptr ? "" : PhaseName(round->phase()), "|", workers, "|",
                             evaluated == nullptr ? -1 : static_cast<int>(evaluated->round()), "|",
-                            status.run().collapse(), "|", status.waits_for());
+                            absl::StrJoin(CurrentWarnings(status), "|"));
   for (const Part& part : parts_) {
     absl::StrAppend(&signature_, "|", part.title, " ", static_cast<int>(10 * Share(part.done, part.total)));
   }
@@ -139,8 +146,8 @@ std::vector<std::string> RunProgress::Screen(const Terminal& terminal) const {
     for (const std::string& fact : facts) absl::StrAppend(&lines.back(), "  ", fact);
   }
   if (const std::string scores = ScoreText(); !scores.empty()) lines.push_back(scores);
-  for (const std::string& warning : {status_.run().collapse(), status_.waits_for()}) {
-    if (!warning.empty()) lines.push_back(Styled(warning, Style::kYellow, terminal));
+  for (const std::string& warning : CurrentWarnings(status_)) {
+    lines.push_back(Styled(warning, Style::kYellow, terminal));
   }
   if (!status_.last_error().empty()) {
     lines.push_back(Styled("last error: " + status_.last_error(), Style::kYellow, terminal));
@@ -158,9 +165,7 @@ std::string RunProgress::Line() const {
     if (!part.detail.empty()) absl::StrAppend(&line, " (", part.detail, ")");
   }
   if (const std::string scores = ScoreText(); !scores.empty()) absl::StrAppend(&line, "; ", scores);
-  for (const std::string& warning : {status_.run().collapse(), status_.waits_for()}) {
-    if (!warning.empty()) absl::StrAppend(&line, "; ", warning);
-  }
+  for (const std::string& warning : CurrentWarnings(status_)) absl::StrAppend(&line, "; ", warning);
   return line;
 }
 

@@ -107,6 +107,13 @@ std::string EmbeddingFilterText(const v1::EmbeddingFilterSummary& found) {
                       " training prompts by specificity, ", found.diversity(), " by diversity");
 }
 
+std::vector<std::string> WarningsOf(const v1::RunRecord& run) {
+  std::vector<std::string> warnings;
+  for (const v1::RunWarning& warning : run.warnings()) warnings.push_back(warning.text());
+  if (!run.collapse().empty()) warnings.push_back(run.collapse());
+  return warnings;
+}
+
 std::string RoundTableLegend(const v1::RunStatus& status) {
   const auto& scorers = status.run().spec().scorers();
   const bool held_out = std::any_of(scorers.begin(), scorers.end(), [](const v1::ScorerSpec& scorer) {
@@ -114,7 +121,8 @@ std::string RoundTableLegend(const v1::RunStatus& status) {
   });
   std::string legend = "Round 0 is the base model. Scores are means over the evaluation samples.";
   if (held_out) absl::StrAppend(&legend, " * held out: never selected by; decides the best round.");
-  if (!status.run().collapse().empty()) absl::StrAppend(&legend, "\n", status.run().collapse());
+  for (const std::string& warning : WarningsOf(status.run()))
+    absl::StrAppend(&legend, "\nwarning: ", warning);
   if (!status.run().reason().empty()) absl::StrAppend(&legend, "\n", status.run().reason());
   return legend + "\n";
 }

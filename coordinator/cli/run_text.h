@@ -34,7 +34,10 @@ Table RoundTable(const v1::RunStatus& status);
 /// What the look at the training prompts' embeddings found, in a sentence.
 std::string EmbeddingFilterText(const v1::EmbeddingFilterSummary& found);
 
-/// What the marks in RoundTable mean, which round collapsed, and the run's reason.
+/// Sentences on what is wrong with a run that goes on: its warnings, and which round collapsed.
+std::vector<std::string> WarningsOf(const v1::RunRecord& run);
+
+/// What the marks in RoundTable mean, the run's warnings and its reason.
 std::string RoundTableLegend(const v1::RunStatus& status);
 
 }  // namespace rsidiff::coordinator

@@ -14,6 +14,14 @@ double ZScore(const v1::ScorerStatistics& statistics, double score) {
   return statistics.stddev() > 0 ? (score - statistics.mean()) / statistics.stddev() : 0;
 }
 
+// Scores that differ by rounding only, as different processors round, must not be blown up to a deviation
+// of 1.
+bool Constant(const std::vector<double>& values) {
+  if (values.empty()) return true;
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return *most - *least <= kConstantScores * std::max(std::abs(*least), std::abs(*most));
+}
+
 double SummedZ(const v1::RunSpec& spec, const v1::SampleRecord& sample) {
   double sum = 0;
   for (const v1::ScorerSpec& scorer : spec.scorers()) {
@@ -43,6 +51,11 @@ double RankReward(const v1::RunSpec& spec, const std::vector<v1::SampleRecord*>&
   return total > 0 ? sum / total : 0;
 }
 
+// People count from one.
+std::string Place(uint32_t rank, size_t samples) {
+  return rank == 0 ? absl::StrCat("best of ", samples) : absl::StrCat("place ", rank + 1, " of ", samples);
+}
+
 void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> group) {
   bool all = spec.selection().method() == v1::SELECTION_METHOD_ALL;
   for (v1::SampleRecord* sample : group) {
@@ -63,14 +76,14 @@ void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> gr
       sample.set_reason("kept: all samples are");
     } else if (rank >= keep) {
       sample.set_selected(false);
-      sample.set_reason(absl::StrCat("dropped: rank ", rank, " of ", group.size()));
+      sample.set_reason(absl::StrCat("dropped: ", Place(rank, group.size()), ", selection.keep is ", keep));
     } else if (spec.selection().has_gate() && z < spec.selection().gate()) {
       sample.set_selected(false);
       sample.set_reason(
-          absl::StrFormat("dropped: summed z %.3g below gate %.3g", z, spec.selection().gate()));
+          absl::StrFormat("dropped: summed z %.3g is below selection.gate %.3g", z, spec.selection().gate()));
     } else {
       sample.set_selected(true);
-      sample.set_reason(absl::StrCat("kept: rank ", rank, " of ", group.size()));
+      sample.set_reason(absl::StrCat("kept: ", Place(rank, group.size())));
     }
   }
 }
@@ -98,9 +111,7 @@ StatisticsMap ScoreColumns::Statistics() const {
     for (double value : values) variance += (value - mean) * (value - mean) / count;
     v1::ScorerStatistics& entry = statistics[scorer];
     entry.set_mean(mean);
-    // A constant scorer's mean is off by rounding; its variance must still count as none.
-    bool constant = std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end();
-    entry.set_stddev(constant ? 0 : std::sqrt(variance));
+    entry.set_stddev(Constant(values) ? 0 : std::sqrt(variance));
     entry.set_count(values.size());
   }
   return statistics;

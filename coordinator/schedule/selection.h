@@ -27,8 +27,12 @@ class ScoreColumns {
   std::map<std::string, std::vector<double>> values_;
 };
 
-/// Mean, population standard deviation and count of each of `scorers` over `samples`. Samples without
-/// the score are left out.
+/// A scorer is constant when its scores differ by no more than this share of the largest; fp32 rounds by
+/// 6e-8.
+inline constexpr double kConstantScores = 1e-6;
+
+/// Mean, population standard deviation (0 of a constant scorer) and count of each of `scorers` over
+/// `samples`. Samples without the score are left out.
 StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers);
 
 /// Chooses the samples to train on, in place. `samples` are all those of some prompts in index order, every
@@ -39,7 +43,7 @@ StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>
 ///            1 is best and equal scores share the mean of their ranks (rank)
 ///   rank   = place among its prompt's samples by reward, 0 is best, ties by index
 /// The best selection.keep of a prompt are selected if their summed z reaches selection.gate;
-/// `all` selects every sample. Fills z, reward, rank, selected and reason ("kept: rank 0 of 4").
+/// `all` selects every sample. Fills z, reward, rank, selected and reason ("kept: best of 4").
 void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
                    absl::Span<v1::SampleRecord* const> samples);
 

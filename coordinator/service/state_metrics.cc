@@ -120,6 +120,8 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
   FamilyBuilder score("rsidiff_run_best_score", "Held-out mean of the best round", MetricType::Gauge);
   FamilyBuilder collapsed("rsidiff_run_collapsed", "1 once a round of the run has collapsed, else 0",
                           MetricType::Gauge);
+  FamilyBuilder warnings("rsidiff_run_warnings", "Warnings that `rsidiff run show` lists, a collapse aside",
+                         MetricType::Gauge);
   FamilyBuilder waits("rsidiff_run_waits_for_workers",
                       "1 while a task of the run is ready that no active worker takes, else 0",
                       MetricType::Gauge);
@@ -130,6 +132,7 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
     best.Add({{"run", id}}, run->run().best_round());
     score.Add({{"run", id}}, run->best_score());
     collapsed.Add({{"run", id}}, run->run().collapse().empty() ? 0 : 1);
+    warnings.Add({{"run", id}}, run->run().warnings_size());
     waits.Add({{"run", id}}, run->waits_for().empty() ? 0 : 1);
     for (const v1::RoundRecord& record : run->rounds()) {
       if (record.round() != run->run().newest_round()) continue;
@@ -138,8 +141,8 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
       }
     }
   }
-  return {info.Build(),  round.Build(),     phase.Build(), best.Build(),
-          score.Build(), collapsed.Build(), waits.Build()};
+  return {info.Build(),  round.Build(),     phase.Build(),    best.Build(),
+          score.Build(), collapsed.Build(), warnings.Build(), waits.Build()};
 }
 
 Families PromptFamilies(const std::vector<const v1::RunStatus*>& runs) {

@@ -172,6 +172,14 @@ void Core::Impl::Log(uint64_t run_id, uint32_t round, absl::string_view worker, 
   Put(Table::kMeta, std::string(kMetaKey), meta_);
 }
 
+void Core::Impl::Warn(Run& run, uint32_t round, std::string text) {
+  v1::RunWarning& warning = *run.record.add_warnings();
+  warning.set_round(round);
+  warning.set_text(text);
+  PutRun(run);
+  Log(run.id(), round, "", std::move(text));
+}
+
 absl::StatusOr<std::optional<v1::RequestRecord>> Core::Impl::FindRequest(const std::string& request_id,
                                                                          absl::string_view method) const {
   if (request_id.empty() || request_id.size() > kMaxRequestIdLength) {

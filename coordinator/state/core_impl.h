@@ -54,6 +54,8 @@ class Core::Impl {
   void PutSample(const Round& round, v1::Purpose purpose, const v1::SampleRecord& sample);
   void Answer(uint64_t event, absl::StatusOr<Response> response);
   void Log(uint64_t run_id, uint32_t round, absl::string_view worker, std::string text);
+  /// Log, and one of RunRecord.warnings.
+  void Warn(Run& run, uint32_t round, std::string text);
   int64_t NowMicros() const { return absl::ToUnixMicros(now_); }
   /// The stored answer to `request_id`, if any. INVALID_ARGUMENT for an id out of form or of another call.
   absl::StatusOr<std::optional<v1::RequestRecord>> FindRequest(const std::string& request_id,
@@ -144,6 +146,7 @@ class Core::Impl {
   bool AllDone(const Round& round, v1::TaskKind kind, v1::Purpose purpose) const;
   void EnterPhase(Run& run, Round& round, v1::RoundPhase phase);
   void SummarizeEvaluation(Run& run, Round& round);
+  void WarnOfConstantJudges(Run& run, const v1::EvaluationSummary& base);
   bool AdvanceEvaluation(Run& run, Round& round);
   void FinishRound(Run& run, Round& round);
   void ForgetSamples(Run& run, Round& round, v1::Purpose purpose);
@@ -172,7 +175,9 @@ class Core::Impl {
   void ContinueReduction();
   /// True when it has come to its end.
   bool SelectSlice(Run& run, Round& round);
-  void LogConstantScorers(const Run& run, const Round& round, const StatisticsMap& statistics);
+  /// Warns of each scorer that gave the same to all of round 1's samples; when all did, and samples are to be
+  /// selected by them, the run fails and the result is false.
+  bool TellsSamplesApart(Run& run, const StatisticsMap& statistics);
   bool FinishSelection(Run& run, Round& round);
   bool WeighSlice(Run& run, Round& round);
   void GatherWeights(const Run& run, Round& round);

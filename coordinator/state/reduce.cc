@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "coordinator/schedule/selection.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/schedule/weights.h"
@@ -82,7 +83,7 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
     work.statistics = work.scores.Statistics();
     run.record.mutable_statistics()->insert(work.statistics.begin(), work.statistics.end());
     PutRun(run);
-    LogConstantScorers(run, round, work.statistics);
+    if (!TellsSamplesApart(run, work.statistics)) return true;
     work.stage = Selecting::Stage::kSelect;
     work.next = 0;
     return false;
@@ -97,13 +98,24 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
   return false;
 }
 
-void Core::Impl::LogConstantScorers(const Run& run, const Round& round, const StatisticsMap& statistics) {
+bool Core::Impl::TellsSamplesApart(Run& run, const StatisticsMap& statistics) {
+  std::vector<std::string> constant;
   for (const auto& [scorer, scores] : statistics) {
-    if (scores.stddev() > 0) continue;
-    Log(run.id(), round.record.round(), "",
-        absl::StrCat("scorer ", scorer, " has no say in the selection: its score of each of round ",
-                     round.record.round(), "'s ", scores.count(), " samples is ", scores.mean()));
+    // Of a single sample no scorer could say two things.
+    if (scores.stddev() > 0 || scores.count() < 2) continue;
+    constant.push_back(absl::StrCat(scorer, " gave ", scores.mean()));
+    Warn(run, 1,
+         absl::StrCat("scorer ", scorer, " has no say in the selection: it gave ", scores.mean(),
+                      " to each of round 1's ", scores.count(), " samples"));
   }
+  if (constant.size() < statistics.size() ||
+      run.record.spec().selection().method() == v1::SELECTION_METHOD_ALL) {
+    return true;
+  }
+  EndRun(run, v1::RUN_STATE_FAILED,
+         absl::StrCat("round 1 has nothing to select by: each scorer gave the same to every sample: ",
+                      absl::StrJoin(constant, ", ")));
+  return false;
 }
 
 bool Core::Impl::FinishSelection(Run& run, Round& round) {
@@ -112,8 +124,10 @@ bool Core::Impl::FinishSelection(Run& run, Round& round) {
   PutRound(round);
   if (summary.selected() > 0) return true;
   EndRun(run, v1::RUN_STATE_FAILED,
-         absl::StrCat("round ", round.record.round(), " has nothing to train on: the gate refused all ",
-                      summary.samples(), " samples"));
+         absl::StrCat("round ", round.record.round(), " has nothing to train on: selection.gate ",
+                      run.record.spec().selection().gate(), " refused the best samples of all ",
+                      summary.prompts(), " prompts; `rsidiff samples ", run.id(), " --round ",
+                      round.record.round(), " --json` shows each one's z"));
   return true;
 }
 

@@ -8,8 +8,8 @@ void Core::Impl::RequireReference(Run& run, const Round& round) {
   const size_t samples = round.plan.at(v1::PURPOSE_TRAINING).size();
   if (round.record.round() != 1 || samples >= 2 || !NeedsReference(run.record.spec())) return;
   run.record.mutable_spec()->mutable_weights()->set_method(v1::WEIGHT_METHOD_UNIFORM);
-  PutRun(run);
-  Log(run.id(), round.record.round(), "",
+  Warn(
+      run, round.record.round(),
       absl::StrCat("all weights are 1: distances need at least two samples in round 1, which has ", samples));
 }
 

@@ -210,10 +210,23 @@ void Core::Impl::SummarizeEvaluation(Run& run, Round& round) {
     (*summary.mutable_scores())[name] = statistics;
   }
   summary.set_samples(samples.size());
+  if (round.record.round() == 0) WarnOfConstantJudges(run, summary);
   for (const auto& [index, sample] : samples) {
     if (sample.row() == 0) round.record.add_evaluation_features(sample.features());
   }
   PutRound(round);
+}
+
+void Core::Impl::WarnOfConstantJudges(Run& run, const v1::EvaluationSummary& base) {
+  for (const v1::ScorerSpec& scorer : run.record.spec().scorers()) {
+    if (scorer.role() != v1::SCORER_ROLE_HELD_OUT) continue;
+    const v1::ScorerStatistics& scores = base.scores().at(scorer.name());
+    if (scores.stddev() > 0 || scores.count() < 2) continue;
+    Warn(run, 0,
+         absl::StrCat("held-out scorer ", scorer.name(), " gave ", scores.mean(),
+                      " to each of the base model's ", scores.count(),
+                      " evaluation pictures: by it no round can be judged"));
+  }
 }
 
 void Core::Impl::FinishRound(Run& run, Round& round) {

@@ -208,6 +208,9 @@ Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
     record.clear_reference();
     record.clear_embedding_filter();
   }
+  auto& warnings = *record.mutable_warnings();
+  const auto of_later = [&](const auto& warning) { return warning.round() > request.from_round(); };
+  warnings.erase(std::remove_if(warnings.begin(), warnings.end(), of_later), warnings.end());
   Run& run = AddRun(std::move(record));
   run.train_prompts = parent.train_prompts;
   run.rejected = parent.rejected;

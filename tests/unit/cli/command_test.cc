@@ -110,6 +110,48 @@ TEST_F(Commands, ShowsRounds) {
   EXPECT_EQ(line.Run({"round", "show", "1", "5"}).err, "error: run 1 has no round 5; its newest is 0\n");
 }
 
+TEST_F(Commands, ShowsWarnings) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    v1::RunRecord& run = *fake.runs[0].mutable_run();
+    run.add_warnings()->set_text("scorer hps has no say in the selection");
+    run.set_collapse("round 2 has collapsed: its pictures look alike");
+    run.set_reason("round 1 is the best");
+  }
+  EXPECT_THAT(line.Run({"run", "show", "1"}).out,
+              HasSubstr("evaluation samples.\n"
+                        "warning: scorer hps has no say in the selection\n"
+                        "warning: round 2 has collapsed: its pictures look alike\n"
+                        "round 1 is the best\n"));
+}
+
+TEST_F(Commands, ListsTheEventsOfARun) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    for (uint64_t number = 1; number <= 6; ++number) {
+      v1::EventRecord& event = fake.events.emplace_back();
+      event.set_sequence(number);
+      event.set_run_id(number == 4 ? 2 : 1);
+      event.set_round(number - 1);
+      event.set_time_us(1'000'000);
+      event.set_text(absl::StrCat("event ", number));
+    }
+    fake.events[2].set_worker("w1");
+  }
+  const CommandOutcome outcome = line.Run({"run", "events", "1"});
+  EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+  EXPECT_EQ(outcome.out,
+            "number  time (UTC)           round  worker  event\n"
+            "     1  1970-01-01 00:00:01      -  -       event 1\n"
+            "     2  1970-01-01 00:00:01      1  -       event 2\n"
+            "     3  1970-01-01 00:00:01      2  w1      event 3\n"
+            "     5  1970-01-01 00:00:01      4  -       event 5\n"
+            "     6  1970-01-01 00:00:01      5  -       event 6\n");
+  const nlohmann::json later = Json(line.Run({"run", "events", "1", "--after", "3", "--json"}));
+  ASSERT_EQ(later["events"].size(), 2);
+  EXPECT_EQ(later["events"][0]["text"], "event 5");
+}
+
 TEST_F(Commands, ListsAndDrainsWorkers) {
   EXPECT_THAT(line.Run({"worker", "list"}).out, HasSubstr("w1    active  cpu"));
   EXPECT_EQ(Json(line.Run({"worker", "list", "--json"}))["workers"][0]["name"], "w1");

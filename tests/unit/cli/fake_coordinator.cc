@@ -159,6 +159,16 @@ grpc::Status FakeCoordinator::GetSample(grpc::ServerContext*, const v1::GetSampl
   return grpc::Status::OK;
 }
 
+grpc::Status FakeCoordinator::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
+                                         v1::ListEventsResponse* response) {
+  absl::MutexLock lock(&mutex);
+  for (const v1::EventRecord& event : events) {
+    if (event.run_id() != request->run_id() || event.sequence() <= request->after()) continue;
+    if (response->events_size() < 2) *response->add_events() = event;
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                                           v1::ListWorkersResponse* response) {
   absl::MutexLock lock(&mutex);

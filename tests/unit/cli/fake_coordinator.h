@@ -39,6 +39,7 @@ class FakeCoordinator : public v1::ControlService::Service {
   std::map<std::pair<uint32_t, v1::Purpose>, std::vector<v1::SampleRecord>> samples ABSL_GUARDED_BY(mutex);
   /// The tasks of GetSample's answers, keyed by (round, purpose).
   std::map<std::pair<uint32_t, v1::Purpose>, v1::Grant> tasks ABSL_GUARDED_BY(mutex);
+  std::vector<v1::EventRecord> events ABSL_GUARDED_BY(mutex);
   std::string version ABSL_GUARDED_BY(mutex) = RSIDIFF_VERSION;
   std::vector<v1::SubmitRunRequest> submitted ABSL_GUARDED_BY(mutex);
   std::vector<v1::ForkRunRequest> forked ABSL_GUARDED_BY(mutex);
@@ -83,6 +84,9 @@ class FakeCoordinator : public v1::ControlService::Service {
   grpc::Status ListSamples(grpc::ServerContext*, const v1::ListSamplesRequest*,
                            grpc::ServerWriter<v1::ListSamplesResponse>*) override;
   grpc::Status GetSample(grpc::ServerContext*, const v1::GetSampleRequest*, v1::GetSampleResponse*) override;
+  /// Two a page.
+  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
+                          v1::ListEventsResponse*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse*) override;
   grpc::Status DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest*,

@@ -57,6 +57,17 @@ TEST_F(Watch, PrintsALineAChangeAndTheTableAtTheEnd) {
   EXPECT_THAT(outcome.err, Not(HasSubstr("\x1B")));
 }
 
+TEST_F(Watch, TellsAWarningWhenItArises) {
+  const v1::RunStatus start = Status(v1::RUN_STATE_ACTIVE, 0);
+  v1::RunStatus warned = start;
+  warned.mutable_run()->add_warnings()->set_text("scorer clip has no say");
+  Script({start, start, warned, Status(v1::RUN_STATE_SUCCEEDED, 64)});
+  EXPECT_THAT(line.Run({"run", "watch", "5"}).err, HasSubstr("; scorer clip has no say\n"));
+  line.terminal = {true, true, 100};
+  Script({start, start, warned, Status(v1::RUN_STATE_SUCCEEDED, 64)});
+  EXPECT_THAT(line.Run({"run", "watch", "5"}).err, HasSubstr("scorer clip has no say"));
+}
+
 TEST_F(Watch, DrawsOverItselfOnAScreen) {
   line.terminal = {true, true, 100};
   const v1::RunStatus start = Status(v1::RUN_STATE_ACTIVE, 0);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace rsidiff::coordinator {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 CoreOptions Slices(size_t samples) {
   CoreOptions options;
@@ -178,10 +180,11 @@ TEST(CoreReduceTest, LaterRoundsAreMeasuredByTheStatisticsOfRoundOne) {
   }
 }
 
-TEST(CoreReduceTest, ScorerThatSaysTheSameOfEverythingIsNamed) {
-  CoreHarness harness;
+// Works a run off with a worker whose `constant` scorers give 0.25 to everything.
+v1::RunRecord WorkWithConstantScorers(CoreHarness& harness, const v1::SubmitRunRequest& request,
+                                      const std::set<std::string>& constant) {
   const uint64_t incarnation = harness.Register("w");
-  harness.Ok<v1::SubmitRunResponse>(SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM));
+  const uint64_t id = harness.Ok<v1::SubmitRunResponse>(request).run_id();
   for (auto grants = harness.Lease("w", incarnation); !grants.empty();
        grants = harness.Lease("w", incarnation)) {
     if (grants[0].task().kind() == v1::TASK_KIND_TRAIN)
@@ -189,16 +192,78 @@ TEST(CoreReduceTest, ScorerThatSaysTheSameOfEverythingIsNamed) {
     v1::CompleteRequest complete = harness.Completion("w", incarnation, grants[0]);
     if (complete.result().has_score()) {
       for (auto& column : *complete.mutable_result()->mutable_score()->mutable_columns()) {
-        if (column.scorer() != "b") continue;
+        if (constant.count(column.scorer()) == 0) continue;
         for (double& score : *column.mutable_scores()) score = 0.25;
       }
     }
     harness.Ok<v1::CompleteResponse>(complete);
   }
+  EXPECT_TRUE(harness.MemoryEqualsDisk());
+  return harness.GetRun(id).run();
+}
+
+std::vector<std::string> WarningTexts(const v1::RunRecord& run) {
+  std::vector<std::string> texts;
+  for (const v1::RunWarning& warning : run.warnings()) texts.push_back(warning.text());
+  return texts;
+}
+
+TEST(CoreReduceTest, ScorerThatSaysTheSameOfEverythingIsNamed) {
+  CoreHarness harness;
+  const v1::RunRecord run =
+      WorkWithConstantScorers(harness, SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM), {"b"});
+  EXPECT_EQ(run.state(), v1::RUN_STATE_SUCCEEDED);
   for (const auto& sample : SamplesOf(harness, 1)) EXPECT_EQ(sample.z().at("b"), 0);
-  EXPECT_THAT(EventsWith(harness, "has no say"),
-              ElementsAre("scorer b has no say in the selection: its score of each of round 1's 6 samples is "
-                          "0.25"));
+  const std::string told =
+      "scorer b has no say in the selection: it gave 0.25 to each of round 1's 6 samples";
+  EXPECT_THAT(WarningTexts(run), ElementsAre(told));
+  EXPECT_THAT(EventsWith(harness, "has no say"), ElementsAre(told));
+}
+
+TEST(CoreReduceTest, RunThatHasNothingToSelectByFails) {
+  CoreHarness harness;
+  const v1::RunRecord run =
+      WorkWithConstantScorers(harness, SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM), {"a", "b"});
+  EXPECT_EQ(run.state(), v1::RUN_STATE_FAILED);
+  EXPECT_EQ(run.reason(),
+            "round 1 has nothing to select by: each scorer gave the same to every sample: a gave 0.25, b "
+            "gave 0.25");
+}
+
+TEST(CoreReduceTest, WhatKeepsEverySampleNeedsNoScorerThatTellsThemApart) {
+  CoreHarness harness;
+  v1::SubmitRunRequest request = SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM);
+  request.mutable_spec()->mutable_selection()->set_method(v1::SELECTION_METHOD_ALL);
+  const v1::RunRecord run = WorkWithConstantScorers(harness, request, {"a", "b"});
+  EXPECT_EQ(run.state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_EQ(run.warnings_size(), 2);
+}
+
+TEST(CoreReduceTest, HeldOutScorerThatCannotJudgeIsNamed) {
+  CoreHarness harness;
+  const v1::RunRecord run =
+      WorkWithConstantScorers(harness, SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM), {"h"});
+  EXPECT_EQ(run.state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_EQ(run.best_round(), 0);
+  ASSERT_EQ(run.warnings_size(), 1);
+  EXPECT_EQ(run.warnings(0).round(), 0);
+  EXPECT_THAT(run.warnings(0).text(), HasSubstr("held-out scorer h gave 0.25 to each of the base model's "));
+}
+
+TEST(CoreReduceTest, ForkTakesOverTheWarningsOfTheRoundsThatItShares) {
+  CoreHarness harness;
+  WorkWithConstantScorers(harness, SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM), {"b"});
+  v1::ForkRunRequest fork;
+  fork.set_run_id(1);
+  fork.set_rounds(2);
+  fork.set_from_round(1);
+  fork.set_request_id("later");
+  EXPECT_EQ(
+      harness.GetRun(harness.Ok<v1::SubmitRunResponse>(ForkRun{fork, {}}).run_id()).run().warnings_size(), 1);
+  fork.set_from_round(0);
+  fork.set_request_id("base");
+  EXPECT_EQ(
+      harness.GetRun(harness.Ok<v1::SubmitRunResponse>(ForkRun{fork, {}}).run_id()).run().warnings_size(), 0);
 }
 
 TEST(CoreReduceTest, CancelledRunStopsItsSelection) {

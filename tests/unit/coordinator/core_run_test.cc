@@ -148,7 +148,10 @@ TEST(CoreRunTest, GateThatRefusesEverythingFailsTheRunWithTheReason) {
   harness.Work("w", incarnation);
   v1::RunStatus status = harness.GetRun(run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_FAILED);
-  EXPECT_THAT(status.run().reason(), HasSubstr("the gate refused all 6 samples"));
+  EXPECT_THAT(
+      status.run().reason(),
+      HasSubstr("round 1 has nothing to train on: selection.gate 100 refused the best samples of all 2 "
+                "prompts; `rsidiff samples 1 --round 1 --json` shows each one's z"));
   EXPECT_TRUE(harness.MemoryEqualsDisk());
 }
 

@@ -209,4 +209,4 @@ def test_the_rounds_reach_every_branch(rounds):
             seen.add("clipped")
         if effective_size(unfloored) < weights.get("ess_floor", DEFAULTS["ess_floor"]) * len(chosen):
             seen.add("floor")
-    assert seen == {"dropped: rank", "dropped: summed", "equal rewards", "nothing selected", "clipped", "floor"}
+    assert seen == {"dropped: place", "dropped: summed", "equal rewards", "nothing selected", "clipped", "floor"}

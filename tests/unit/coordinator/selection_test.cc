@@ -89,6 +89,16 @@ TEST(ScoreStatisticsTest, ConstantScoresHaveNoDeviationInSpiteOfRounding) {
   EXPECT_EQ(StatisticsOf(samples, {"a"})["a"].stddev(), 0);
 }
 
+TEST(ScoreStatisticsTest, ScoresThatDifferByRoundingAreConstant) {
+  const std::vector<v1::SampleRecord> rounded = {Sample(0, 0, 0.25, -4),
+                                                 Sample(1, 0, 0.25 + 2e-7, -4 - 3e-6)};
+  EXPECT_EQ(StatisticsOf(rounded, {"a", "b"})["a"].stddev(), 0);
+  EXPECT_EQ(StatisticsOf(rounded, {"a", "b"})["b"].stddev(), 0);
+  const std::vector<v1::SampleRecord> apart = {Sample(0, 0, 0.25, 0), Sample(1, 0, 0.25 + 1e-6, 1e-9)};
+  EXPECT_GT(StatisticsOf(apart, {"a", "b"})["a"].stddev(), 0);
+  EXPECT_GT(StatisticsOf(apart, {"a", "b"})["b"].stddev(), 0);
+}
+
 TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
   StatisticsMap statistics = {{"a", Statistics(1, 2)}, {"b", Statistics(0, 1)}};
   auto samples = Select(Spec(v1::SELECTION_METHOD_SUM, 1), statistics,
@@ -98,8 +108,8 @@ TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
   EXPECT_DOUBLE_EQ(samples[1].reward(), 3);  // 2 * 0 + 1 * 3
   EXPECT_THAT(Selected(samples), ElementsAre(1, 2));
   EXPECT_EQ(samples[0].rank(), 1);
-  EXPECT_EQ(samples[0].reason(), "dropped: rank 1 of 2");
-  EXPECT_EQ(samples[1].reason(), "kept: rank 0 of 2");
+  EXPECT_EQ(samples[0].reason(), "dropped: place 2 of 2, selection.keep is 1");
+  EXPECT_EQ(samples[1].reason(), "kept: best of 2");
 }
 
 TEST(SelectSamplesTest, ConstantScorerSaysNothing) {
@@ -123,7 +133,7 @@ TEST(SelectSamplesTest, GateRefusesKeptSamplesBelowIt) {
   StatisticsMap statistics = {{"a", Statistics(0, 1)}, {"b", Statistics(0, 1)}};
   auto samples = Select(spec, statistics, {Sample(0, 0, -0.25, 0.19), Sample(1, 1, 0, 0)});
   EXPECT_THAT(Selected(samples), ElementsAre(1)) << "the gate itself passes";
-  EXPECT_EQ(samples[0].reason(), "dropped: summed z -0.31 below gate 0");
+  EXPECT_EQ(samples[0].reason(), "dropped: summed z -0.31 is below selection.gate 0");
 }
 
 TEST(SelectSamplesTest, RankAsksForAgreement) {
