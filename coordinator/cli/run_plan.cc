@@ -125,8 +125,8 @@ absl::StatusOr<RunPlan> WithEstimate(const v1::RunSpec& spec, const Drawn& drawn
   RSIDIFF_ASSIGN_OR_RETURN(const PipelineFlops flops,
                            CountPipelineFlops(spec.model().path(), {plan.width, plan.height}));
   const auto samples = static_cast<double>(drawn.training + drawn.evaluation);
-  plan.sampling_flops =
-      static_cast<double>(plan.unet_calls) * flops.unet + samples * (flops.vae_decode + flops.text);
+  plan.sampling_flops = static_cast<double>(plan.unet_calls) * flops.unet + samples * flops.text;
+  plan.decoding_flops = samples * flops.vae_decode;
   const ScoringWork selection = CountScoring(spec, v1::SCORER_ROLE_SELECTION);
   const ScoringWork all = CountScoring(spec, v1::SCORER_ROLE_HELD_OUT);
   plan.scoring_flops = static_cast<double>(drawn.training) * selection.flops +
@@ -137,11 +137,14 @@ absl::StatusOr<RunPlan> WithEstimate(const v1::RunSpec& spec, const Drawn& drawn
                         (kForwardAndBackward * flops.unet + flops.text);
   if (encodes)
     plan.training_flops += static_cast<double>(plan.rounds * plan.kept_per_round) * flops.vae_encode;
-  // Scorers compute in fp32.
-  plan.gpu_hours = (plan.sampling_flops / Rate(spec.sampling().precision(), plan.gpu) +
-                    plan.scoring_flops / Rate(v1::PRECISION_FP32, plan.gpu) +
-                    plan.training_flops / Rate(spec.train().precision(), plan.gpu)) /
-                   3600;
+  // Scorers compute in fp32, and so does an autoencoder that fp16 would make overflow.
+  const v1::Precision sampling = spec.sampling().precision();
+  const v1::Precision decoding = sampling == v1::PRECISION_FP16 ? v1::PRECISION_FP32 : sampling;
+  plan.gpu_hours =
+      (plan.sampling_flops / Rate(sampling, plan.gpu) + plan.decoding_flops / Rate(decoding, plan.gpu) +
+       plan.scoring_flops / Rate(v1::PRECISION_FP32, plan.gpu) +
+       plan.training_flops / Rate(spec.train().precision(), plan.gpu)) /
+      3600;
   return plan;
 }
 
@@ -192,11 +195,12 @@ std::string PetaFlop(double flops) {
 
 std::string WorkText(const RunPlan& plan) {
   std::string text = absl::StrFormat(
-      "work          %s sampling, %s scoring, %s training\n"
+      "work          %s sampling, %s decoding, %s scoring, %s training\n"
       "GPU hours     about %.3g on one GPU of %.4g TFLOP/s in bf16 and fp16, %.4g in fp32, at %.3g %% of "
       "these\n",
-      PetaFlop(plan.sampling_flops), PetaFlop(plan.scoring_flops), PetaFlop(plan.training_flops),
-      plan.gpu_hours, plan.gpu.half_tflops, plan.gpu.single_tflops, 100 * plan.gpu.utilization);
+      PetaFlop(plan.sampling_flops), PetaFlop(plan.decoding_flops), PetaFlop(plan.scoring_flops),
+      PetaFlop(plan.training_flops), plan.gpu_hours, plan.gpu.half_tflops, plan.gpu.single_tflops,
+      100 * plan.gpu.utilization);
   if (!plan.not_counted.empty()) {
     absl::StrAppend(&text, "not counted   scorers without a CLIP configuration: ",
                     absl::StrJoin(plan.not_counted, ", "), "\n");
@@ -236,6 +240,7 @@ std::string PlanJson(const RunPlan& plan) {
                                        {"latent_bytes", plan.latent_bytes},
                                        {"checkpoint_bytes", plan.checkpoint_bytes},
                                        {"sampling_flops", plan.sampling_flops},
+                                       {"decoding_flops", plan.decoding_flops},
                                        {"scoring_flops", plan.scoring_flops},
                                        {"training_flops", plan.training_flops},
                                        {"scorers_not_counted", plan.not_counted},

@@ -38,7 +38,8 @@ struct RunPlan {
   uint64_t latent_bytes = 0;
   uint64_t checkpoint_bytes = 0;
   // Floating point operations of the whole run (model_flops.h).
-  double sampling_flops = 0;  // text encoder, UNet, VAE decoder
+  double sampling_flops = 0;  // text encoder, UNet
+  double decoding_flops = 0;  // VAE decoder
   double scoring_flops = 0;
   double training_flops = 0;
   std::vector<std::string> not_counted;  // scorers whose work is not in scoring_flops

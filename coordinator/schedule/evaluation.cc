@@ -13,16 +13,25 @@ const v1::ScorerStatistics& Statistics(const v1::EvaluationSummary& summary, con
   return entry == summary.scores().end() ? v1::ScorerStatistics::default_instance() : entry->second;
 }
 
+// The held-out scorers; without any, those that select.
+std::vector<const v1::ScorerSpec*> Judges(const v1::RunSpec& spec) {
+  std::vector<const v1::ScorerSpec*> held_out;
+  std::vector<const v1::ScorerSpec*> others;
+  for (const v1::ScorerSpec& scorer : spec.scorers()) {
+    (scorer.role() == v1::SCORER_ROLE_HELD_OUT ? held_out : others).push_back(&scorer);
+  }
+  return held_out.empty() ? others : held_out;
+}
+
+// A single held-out scorer judges in its own unit.
+bool HasOneJudge(const std::vector<const v1::ScorerSpec*>& judges) {
+  return judges.size() == 1 && judges[0]->role() == v1::SCORER_ROLE_HELD_OUT;
+}
+
 // One standard deviation, over the pictures of round 0, of what RoundScore is a mean of.
 double ScoreDeviation(const v1::RunSpec& spec, const v1::EvaluationSummary& base) {
-  double sum = 0;
-  double held_out = 0;
-  for (const v1::ScorerSpec& scorer : spec.scorers()) {
-    if (scorer.role() != v1::SCORER_ROLE_HELD_OUT) continue;
-    sum += Statistics(base, scorer.name()).stddev();
-    held_out += 1;
-  }
-  return held_out > 0 ? sum / held_out : 1;  // without one the score is in standard deviations already
+  const std::vector<const v1::ScorerSpec*> judges = Judges(spec);
+  return HasOneJudge(judges) ? Statistics(base, judges[0]->name()).stddev() : 1;
 }
 
 // What is wrong with a round beside round 0; empty: nothing.
@@ -65,24 +74,18 @@ std::string FirstCollapse(const v1::RunSpec& spec, const std::vector<v1::Evaluat
 
 double RoundScore(const v1::RunSpec& spec, const v1::EvaluationSummary& summary,
                   const v1::EvaluationSummary& base) {
-  double held_out_sum = 0;
-  double held_out = 0;
-  double z_sum = 0;
-  double z_weights = 0;
-  for (const v1::ScorerSpec& scorer : spec.scorers()) {
-    const v1::ScorerStatistics& own = Statistics(summary, scorer.name());
-    if (scorer.role() == v1::SCORER_ROLE_HELD_OUT) {
-      held_out_sum += own.mean();
-      held_out += 1;
-      continue;
-    }
-    const v1::ScorerStatistics& first = Statistics(base, scorer.name());
-    double weight = scorer.has_weight() ? scorer.weight() : 1;
-    if (first.stddev() > 0) z_sum += weight * (own.mean() - first.mean()) / first.stddev();
-    z_weights += std::abs(weight);
+  const std::vector<const v1::ScorerSpec*> judges = Judges(spec);
+  if (HasOneJudge(judges)) return Statistics(summary, judges[0]->name()).mean();
+  double sum = 0;
+  double weights = 0;
+  for (const v1::ScorerSpec* scorer : judges) {
+    const v1::ScorerStatistics& first = Statistics(base, scorer->name());
+    const double gain = Statistics(summary, scorer->name()).mean() - first.mean();
+    const double weight = scorer->has_weight() ? scorer->weight() : 1;
+    if (first.stddev() > 0) sum += weight * gain / first.stddev();
+    weights += std::abs(weight);
   }
-  if (held_out > 0) return held_out_sum / held_out;
-  return z_weights > 0 ? z_sum / z_weights : 0;
+  return weights > 0 ? sum / weights : 0;
 }
 
 RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds) {

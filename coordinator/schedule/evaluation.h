@@ -7,8 +7,8 @@
 
 namespace rsidiff::coordinator {
 
-/// A round's score, greater is better: the mean of the held-out scorers' evaluation means. Without a
-/// held-out scorer: the weighted mean over the selection scorers of (mean - base mean) / base stddev,
+/// A round's score, greater is better: the held-out scorer's evaluation mean. Where there are several, or
+/// none and the selection scorers stand in: the weighted mean over them of (mean - base mean) / base stddev,
 /// `base` being round 0's evaluation; 0 for a constant scorer.
 double RoundScore(const v1::RunSpec& spec, const v1::EvaluationSummary& summary,
                   const v1::EvaluationSummary& base);

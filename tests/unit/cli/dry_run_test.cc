@@ -48,7 +48,8 @@ std::string WithModels(const std::string& name) {
            "vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
                              "patch_size": 14}})"},
       {"aesthetic-v2", ""},
-      {"pickscore-v1", ""}};
+      {"pickscore-v1", ""},
+      {"image-reward", ""}};
   for (const auto& [file, text] : files) {
     const std::filesystem::path path = models / "stable-diffusion-v1-4" / file;
     EXPECT_TRUE(CreateFolders(path.parent_path()).ok());
@@ -57,7 +58,8 @@ std::string WithModels(const std::string& name) {
   for (const auto& [scorer, config] : scorers) {
     EXPECT_TRUE(CreateFolders(models / scorer).ok());
     EXPECT_TRUE(WriteFileAtomically(models / scorer / "config.json", config).ok());
-    for (const char* file : {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}) {
+    for (const char* file :
+         {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt", "vocab.txt"}) {
       EXPECT_TRUE(WriteFileAtomically(models / scorer / file, "").ok());
     }
   }
@@ -81,8 +83,8 @@ TEST(DryRun, ExampleRunFilesOfStableDiffusionArePlanned) {
   };
   // PartiPrompts less the three that the filter rejects; all of HPD. PNDM calls the UNet 51 times in 50
   // steps, each with and without the prompt.
-  const Expected examples[] = {{"sd14-parti", 1629, 1629 * 8, 1629, 200, 106'056, 10'817'712},
-                               {"sd14-hpd", 400, 400 * 16, 800, 100, 52'100, 5'314'200}};
+  const Expected examples[] = {{"sd14-parti", 1629, 1629 * 8, 1629, 400, 107'856, 11'001'312},
+                               {"sd14-hpd", 400, 400 * 16, 800, 400, 54'800, 5'589'600}};
   for (const Expected& expected : examples) {
     const std::string file = WithModels(expected.file + ".yaml");
     const CommandOutcome outcome = line.Run({"run", "submit", file, "--dry-run", "--json"});
@@ -105,14 +107,17 @@ TEST(DryRun, ExampleRunFilesOfStableDiffusionArePlanned) {
     EXPECT_EQ(plan["checkpoint_bytes"], 8 * (1 + 2 * 4) * kUnetFileBytes);
     // The known work of one pass, in FLOP: UNet 0.803e12, VAE decoder 2.515e12, text encoder 0.013e12;
     // ViT-H/14 0.335e12 and 0.047e12, ViT-L/14 0.162e12 and 0.013e12.
-    const double sampling = (drawn + evaluated) * (102 * 0.803e12 + 2.515e12 + 0.013e12);
+    const double sampling = (drawn + evaluated) * (102 * 0.803e12 + 0.013e12);
+    const double decoding = (drawn + evaluated) * 2.515e12;
     const double scoring = (drawn + evaluated) * (0.335e12 + 0.047e12 + 0.162e12 + 0.013e12);
     const double training = 8 * 200 * 64 * (3 * 0.803e12 + 0.013e12);
     EXPECT_NEAR(plan["sampling_flops"].get<double>() / sampling, 1, 0.002);
+    EXPECT_NEAR(plan["decoding_flops"].get<double>() / decoding, 1, 0.002);
     EXPECT_NEAR(plan["scoring_flops"].get<double>() / scoring, 1, 0.02);
     EXPECT_NEAR(plan["training_flops"].get<double>() / training, 1, 0.002);
-    EXPECT_EQ(plan["scorers_not_counted"], nlohmann::json({"pickscore"}));
-    const double seconds = ((sampling + training) / 989e12 + scoring / 67e12) / 0.3;
+    EXPECT_EQ(plan["scorers_not_counted"], nlohmann::json({"pickscore", "imagereward"}));
+    // Sampling in fp16 decodes in fp32.
+    const double seconds = ((sampling + training) / 989e12 + (decoding + scoring) / 67e12) / 0.3;
     EXPECT_NEAR(plan["gpu_hours"].get<double>() / (seconds / 3600), 1, 0.01);
   }
 }
@@ -124,7 +129,7 @@ TEST(DryRun, WithoutGuidanceEachCallIsOnePass) {
     const CommandOutcome outcome =
         line.Run({"run", "submit", file, "--dry-run", "--json", "--set", "sampling.guidance_scale=" + scale});
     ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
-    EXPECT_EQ(nlohmann::json::parse(outcome.out)["plan"]["unet_calls"], 10'817'712 / 2);
+    EXPECT_EQ(nlohmann::json::parse(outcome.out)["plan"]["unet_calls"], 11'001'312 / 2);
   }
 }
 

@@ -40,6 +40,23 @@ TEST(JudgeRoundsTest, WithoutOneTheSelectionScorersDecideAgainstTheBase) {
   EXPECT_EQ(JudgeRounds(spec, {Scores(1, 0), Scores(5, 0), Scores(3, 0)}).best_round, 1);
 }
 
+TEST(JudgeRoundsTest, SeveralHeldOutScorersAreMeasuredByTheBasesDeviations) {
+  v1::RunSpec spec = Spec(true);
+  spec.add_scorers()->set_name("wide");
+  spec.mutable_scorers(2)->set_role(v1::SCORER_ROLE_HELD_OUT);
+  spec.mutable_scorers(2)->set_weight(3);
+  const auto scores = [](double h, double wide) {
+    v1::EvaluationSummary summary = Scores(0, h);
+    (*summary.mutable_scores())["h"].set_stddev(0.1);
+    (*summary.mutable_scores())["wide"].set_mean(wide);
+    (*summary.mutable_scores())["wide"].set_stddev(4);
+    return summary;
+  };
+  EXPECT_NEAR(RoundScore(spec, scores(0.4, 22), scores(0.2, 20)), (2 + 3 * 0.5) / 4, 1e-12);
+  EXPECT_EQ(JudgeRounds(spec, {scores(0.2, 20), scores(0.1, 21), scores(0.3, 20)}).best_round, 2)
+      << "a scorer with large numbers does not drown the other";
+}
+
 TEST(JudgeRoundsTest, NoRoundBeatsTheBase) {
   RoundJudgement judgement = JudgeRounds(Spec(true), {Scores(0, 0.2), Scores(0, 0.2), Scores(0, 0.1)});
   EXPECT_EQ(judgement.best_round, 0) << "an equal score is no improvement";
