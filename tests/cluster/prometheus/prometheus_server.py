@@ -13,6 +13,7 @@ def start_prometheus(folder, coordinator_http):
     # The file as it is, but for the port and the waiting times.
     text = text.replace("127.0.0.1:7071", coordinator_http).replace("15s", "1s").replace("10s", "1s")
     (folder / "prometheus.yml").write_text(text)
+    shutil.copy(SOURCE / "deploy/prometheus/alerts.yml", folder)
     address = f"127.0.0.1:{free_port()}"
     command = [shutil.which("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
     return Process("prometheus", [*command, f"--web.listen-address={address}", "--log.level=warn"], folder / "prometheus.log"), address
