@@ -13,6 +13,7 @@
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -27,6 +28,15 @@ std::string CacheKey(const JudgeOptions& options, const std::string& prompt) {
     absl::StrAppend(&text, part->size(), ":", *part);
   }
   return Sha256Hex(text);
+}
+
+absl::StatusOr<std::string> ReadRubric(const std::string& file) {
+  RSIDIFF_ASSIGN_OR_RETURN(std::string text, ReadFile(file));
+  if (const std::optional<size_t> bad = FirstInvalidUtf8(text)) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(*bad), '\n');
+    return absl::InvalidArgumentError(absl::StrCat(file, ":", line, ": not valid UTF-8"));
+  }
+  return text;
 }
 
 // Questions handed out to threads, and their answers.
@@ -111,15 +121,19 @@ absl::StatusOr<JudgeOptions> MakeJudgeOptions(const v1::PromptJudgeSpec& spec) {
   JudgeOptions options;
   options.endpoint = spec.endpoint();
   options.model = spec.model();
+  if (FirstInvalidUtf8(options.model)) {
+    return absl::InvalidArgumentError("the name of the judge's model is not valid UTF-8");
+  }
   options.rubric = kDefaultRubric;
   if (!spec.rubric().empty()) {
-    RSIDIFF_ASSIGN_OR_RETURN(options.rubric, ReadFile(spec.rubric()));
+    RSIDIFF_ASSIGN_OR_RETURN(options.rubric, ReadRubric(spec.rubric()));
   }
   options.timeout = absl::Seconds(spec.timeout());
   options.retries = static_cast<int>(spec.retries());
   options.parallel = static_cast<int>(spec.parallel());
   const char* key = std::getenv(spec.api_key_variable().c_str());
   if (key != nullptr) options.api_key = key;
+  RSIDIFF_RETURN_IF_ERROR(JudgeClient::Create(options).status());  // checks the endpoint, connects to nothing
   return options;
 }
 

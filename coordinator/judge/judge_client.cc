@@ -25,14 +25,26 @@ struct Endpoint {
   std::string path;    // of the chat completions
 };
 
+// HOST, HOST:PORT or [ADDRESS]:PORT.
+bool IsHostAndPort(absl::string_view text) {
+  const size_t host_end = absl::StartsWith(text, "[") ? text.find(']') : 0;
+  if (host_end == absl::string_view::npos) return false;
+  const size_t colon = text.find(':', host_end);
+  if (colon == absl::string_view::npos) return !text.empty();
+  int port = 0;
+  return colon > 0 && absl::SimpleAtoi(text.substr(colon + 1), &port) && port >= 1 && port <= 65'535;
+}
+
 absl::StatusOr<Endpoint> ParseEndpoint(const std::string& url) {
-  const size_t scheme = url.find("://");
+  const size_t host = url.find("://") + 3;
   const bool known = absl::StartsWith(url, "http://") || absl::StartsWith(url, "https://");
-  if (!known || scheme + 3 == url.size() || url[scheme + 3] == '/') {
+  const size_t slash = known ? url.find('/', host) : std::string::npos;
+  if (!known || !IsHostAndPort(absl::string_view(url).substr(host, slash - host))) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a judge's endpoint is http://HOST[:PORT]/PATH or https://..., not \"", url, "\""));
+        absl::StrCat("a judge's endpoint is http://HOST[:PORT]/PATH or https://..., with a port from 1 to "
+                     "65535, not \"",
+                     url, "\""));
   }
-  const size_t slash = url.find('/', scheme + 3);
   std::string base = slash == std::string::npos ? "" : url.substr(slash);
   while (!base.empty() && base.back() == '/') base.pop_back();
   return Endpoint{url.substr(0, slash), absl::StrCat(base, "/chat/completions")};

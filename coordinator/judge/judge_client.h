@@ -26,7 +26,8 @@ struct JudgeOptions {
 /// A connection to an OpenAI-compatible endpoint. Not thread-safe: one for each thread.
 class JudgeClient {
  public:
-  /// INVALID_ARGUMENT: the endpoint is no http or https URL.
+  /// INVALID_ARGUMENT: the endpoint is no http or https URL, or its port is none. `options.model` and
+  /// `options.rubric` are valid UTF-8.
   static absl::StatusOr<std::unique_ptr<JudgeClient>> Create(const JudgeOptions& options);
   ~JudgeClient();
 

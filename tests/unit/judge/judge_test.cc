@@ -40,6 +40,13 @@ class JudgeTest : public testing::Test {
     return JudgePool(options_, prompts, **cache, [this](size_t, size_t) { ++progress_; });
   }
 
+  static v1::PromptJudgeSpec Spec() {
+    v1::PromptJudgeSpec spec;
+    spec.set_endpoint("http://host/v1");
+    spec.set_model("m");
+    return spec;
+  }
+
   const fs::path folder_;
   JudgeOptions options_;
   size_t progress_ = 0;
@@ -172,9 +179,24 @@ TEST_F(JudgeTest, AnswerOfManyMegabytesIsNonsense) {
 }
 
 TEST_F(JudgeTest, EndpointHasToBeAUrl) {
-  for (const char* endpoint : {"localhost:8000", "ftp://host", "http://", "https:///v1"}) {
+  for (const char* endpoint :
+       {"localhost:8000", "ftp://host", "http://", "https:///v1", "http://:80/v1", "http://[::1"}) {
     options_.endpoint = endpoint;
     EXPECT_EQ(JudgeClient::Create(options_).status().code(), absl::StatusCode::kInvalidArgument) << endpoint;
+  }
+  for (const char* endpoint :
+       {"http://host", "https://host/v1", "http://host:8000/v1/", "http://[::1]:65535/v1"}) {
+    options_.endpoint = endpoint;
+    EXPECT_TRUE(JudgeClient::Create(options_).ok()) << endpoint;
+  }
+}
+
+TEST_F(JudgeTest, PortOfTheEndpointHasToBeOne) {
+  for (const char* port : {"99999999999", "65536", "0", "-1", "", "http"}) {
+    options_.endpoint = absl::StrCat("http://host:", port, "/v1");
+    const absl::Status status = JudgeClient::Create(options_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << port;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("a port from 1 to 65535")) << port;
   }
 }
 
@@ -189,16 +211,46 @@ TEST_F(JudgeTest, CacheIsForOneProcessAtATime) {
 TEST_F(JudgeTest, OptionsReadTheRubricAndTheKey) {
   fs::create_directories(folder_);
   ASSERT_TRUE(WriteFileAtomically(folder_ / "rubric.txt", "be brief").ok());
-  v1::PromptJudgeSpec spec;
+  v1::PromptJudgeSpec spec = Spec();
   spec.set_rubric((folder_ / "rubric.txt").string());
   spec.set_api_key_variable("RSIDIFF_TEST_JUDGE_KEY");
   setenv("RSIDIFF_TEST_JUDGE_KEY", "k", 1);
+  spec.set_timeout(7.5);
+  spec.set_retries(6);
+  spec.set_parallel(5);
   auto options = MakeJudgeOptions(spec);
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->rubric, "be brief");
   EXPECT_EQ(options->api_key, "k");
+  EXPECT_EQ(options->endpoint, "http://host/v1");
+  EXPECT_EQ(options->model, "m");
+  EXPECT_EQ(options->timeout, absl::Seconds(7.5));
+  EXPECT_EQ(options->retries, 6);
+  EXPECT_EQ(options->parallel, 5);
   spec.set_rubric((folder_ / "missing.txt").string());
   EXPECT_THAT(std::string(MakeJudgeOptions(spec).status().message()), HasSubstr("missing.txt"));
+}
+
+// Neither fits into the JSON of a question.
+TEST_F(JudgeTest, RubricAndModelHaveToBeUtf8) {
+  v1::PromptJudgeSpec spec = Spec();
+  fs::create_directories(folder_);
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "rubric.txt", "be\nbrief\xff\n").ok());
+  spec.set_rubric((folder_ / "rubric.txt").string());
+  absl::Status status = MakeJudgeOptions(spec).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rubric.txt:2: not valid UTF-8"));
+  spec = Spec();
+  spec.set_model("m\xff");
+  status = MakeJudgeOptions(spec).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("judge's model is not valid UTF-8"));
+}
+
+TEST_F(JudgeTest, OptionsRefuseAnEndpointThatIsNone) {
+  v1::PromptJudgeSpec spec = Spec();
+  spec.set_endpoint("http://host:99999999999/v1");
+  EXPECT_EQ(MakeJudgeOptions(spec).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace
