@@ -1,8 +1,11 @@
 #include "coordinator/judge/judge_cache.h"
 
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/cache_folder.h"
 #include "common/base/file.h"
@@ -11,6 +14,19 @@
 
 namespace rsidiff::coordinator {
 
+namespace {
+
+// And not that the lock's file cannot be made: RocksDB calls all of it an IO error.
+bool IsInUse(const rocksdb::Status& status) {
+  const std::string text = status.ToString();
+  const bool elsewhere =
+      absl::StrContains(text, "While lock file: ") && absl::EndsWith(text, strerror(EAGAIN));
+  const bool here = absl::StrContains(text, "lock hold by current process");
+  return status.IsIOError() && (elsewhere || here);
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<JudgeCache>> JudgeCache::Open(const std::filesystem::path& folder) {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder));
   rocksdb::Options options;
@@ -18,7 +34,7 @@ absl::StatusOr<std::unique_ptr<JudgeCache>> JudgeCache::Open(const std::filesyst
   options.keep_log_file_num = 1;
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(options, folder.string(), &db);
-  if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+  if (IsInUse(status)) {
     return absl::FailedPreconditionError(absl::StrCat("another rsidiff uses the judge's answers in ",
                                                       folder.string(),
                                                       "; wait for it, or give another --judge-cache"));

@@ -3,6 +3,7 @@
 #include <httplib.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -13,11 +14,13 @@
 #include "absl/time/clock.h"
 #include "common/base/backoff.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 
 namespace rsidiff::coordinator {
 namespace {
 
 constexpr size_t kMaxAnswerBytes = 1 << 20;
+constexpr size_t kQuotedBytes = 200;
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
 
 struct Endpoint {
@@ -54,6 +57,11 @@ bool IsTransient(int status) {
   return status == 408 || status == 429 || status >= 500;
 }
 
+// What servers say of one question, too long for the model or against their content filter, and not of all.
+bool IsRefusal(int status) {
+  return status == 400 || status == 413 || status == 422;
+}
+
 // What the server asks for, 0 where it asks for nothing or for a date.
 absl::Duration RetryAfter(const httplib::Response& response) {
   int64_t seconds = 0;
@@ -80,10 +88,10 @@ class JudgeClient::Impl {
   }
 
   // One try. INVALID_ARGUMENT: an answer that is none. `wait` is how long the server wants the next try to
-  // wait.
+  // wait; nothing: another one would end like this.
   struct Try {
     absl::StatusOr<Judgement> judgement;
-    absl::Duration wait;
+    std::optional<absl::Duration> wait = absl::ZeroDuration();
   };
   Try AskOnce(const std::string& prompt) {
     std::string body;
@@ -94,8 +102,9 @@ class JudgeClient::Impl {
     request.path = path_;
     request.headers.emplace("Content-Type", "application/json");
     request.headers.emplace("Accept", "application/json");
-    request.body = QuestionBody(options_.model, options_.rubric, prompt);
-    const absl::Time deadline = absl::Now() + options_.timeout;
+    request.body = QuestionBody(options_.model, options_.rubric, prompt, left_out_);
+    const absl::Time begun = absl::Now();
+    const absl::Time deadline = begun + options_.timeout;
     // The time-out of the socket is for each piece; a server that drips is ended by the deadline.
     request.content_receiver = [&body, deadline](const char* data, size_t size, uint64_t, uint64_t) {
       body.append(data, size);
@@ -103,21 +112,11 @@ class JudgeClient::Impl {
     };
     const bool sent = client_.send(request, response, error);
     if (body.size() > kMaxAnswerBytes) {
-      return {absl::InvalidArgumentError(absl::StrCat("is longer than ", kMaxAnswerBytes, " bytes")), {}};
+      return {absl::InvalidArgumentError(absl::StrCat("is longer than ", kMaxAnswerBytes, " bytes"))};
     }
-    if (!sent) {
-      const bool late = error == httplib::Error::Read || error == httplib::Error::Canceled ||
-                        error == httplib::Error::ConnectionTimeout;
-      return {absl::UnavailableError(
-                  late ? absl::StrCat("no answer within ", absl::FormatDuration(options_.timeout))
-                       : absl::StrCat("no connection: ", httplib::to_string(error))),
-              {}};
-    }
-    if (response.status == 200) return {ParseAnswerBody(body), {}};
-    const std::string message =
-        absl::StrCat("status ", response.status, ": ", absl::StripAsciiWhitespace(body.substr(0, 200)));
-    if (IsTransient(response.status)) return {absl::UnavailableError(message), RetryAfter(response)};
-    return {absl::FailedPreconditionError(message), {}};
+    if (!sent) return {absl::UnavailableError(WhyUnanswered(error, absl::Now() - begun))};
+    if (response.status == 400 && LeaveOut(RefusedParameter(body))) return AskOnce(prompt);
+    return Read(response, body);
   }
 
   absl::Status Annotated(const absl::Status& status) const {
@@ -128,8 +127,35 @@ class JudgeClient::Impl {
   const JudgeOptions& options() const { return options_; }
 
  private:
+  static Try Read(const httplib::Response& response, const std::string& body) {
+    if (response.status == 200) return {ParseAnswerBody(body)};
+    const std::string message = absl::StrCat("status ", response.status, ": ",
+                                             Excerpt(absl::StripAsciiWhitespace(body), kQuotedBytes));
+    if (IsTransient(response.status)) return {absl::UnavailableError(message), RetryAfter(response)};
+    if (IsRefusal(response.status)) {
+      return {absl::InvalidArgumentError(absl::StrCat("was refused with ", message)), std::nullopt};
+    }
+    return {absl::FailedPreconditionError(message), std::nullopt};
+  }
+
+  // httplib calls a time-out of reading and a connection that breaks off the same.
+  std::string WhyUnanswered(httplib::Error error, absl::Duration waited) const {
+    // Sockets count whole milliseconds.
+    const bool late =
+        error == httplib::Error::ConnectionTimeout || waited >= options_.timeout - absl::Milliseconds(1);
+    if (late) return absl::StrCat("no answer within ", absl::FormatDuration(options_.timeout));
+    if (error == httplib::Error::Read) return "the connection broke off before the answer's end";
+    return absl::StrCat("no connection: ", httplib::to_string(error));
+  }
+
+  // False where the parameter is left out already or is none.
+  bool LeaveOut(const std::string& parameter) {
+    return !parameter.empty() && left_out_.insert(parameter).second;
+  }
+
   const JudgeOptions options_;
   const std::string path_;
+  std::set<std::string> left_out_;  // parameters that the model does not take
   httplib::Client client_;
 };
 
@@ -148,16 +174,17 @@ absl::StatusOr<std::optional<Judgement>> JudgeClient::Ask(const std::string& pro
     Impl::Try answer = impl_->AskOnce(prompt);
     if (answer.judgement.ok()) return std::optional<Judgement>(*std::move(answer.judgement));
     const absl::Status& status = answer.judgement.status();
-    if (absl::IsFailedPrecondition(status)) return impl_->Annotated(status);
-    if (tries > impl_->options().retries) {
-      if (!absl::IsInvalidArgument(status)) {
-        return impl_->Annotated(absl::UnavailableError(
-            absl::StrCat(status.message(), tries > 1 ? absl::StrCat(" (", tries, " tries)") : "")));
-      }
-      why_unusable_ = std::string(status.message());
-      return std::optional<Judgement>();
+    if (answer.wait && tries <= impl_->options().retries) {
+      absl::SleepFor(std::min(std::max(backoff.Next(), *answer.wait), kLongestWait));
+      continue;
     }
-    absl::SleepFor(std::min(std::max(backoff.Next(), answer.wait), kLongestWait));
+    if (!absl::IsInvalidArgument(status)) {
+      return impl_->Annotated(absl::Status(
+          status.code(),
+          absl::StrCat(status.message(), tries > 1 ? absl::StrCat(" (", tries, " tries)") : "")));
+    }
+    why_unusable_ = std::string(status.message());
+    return std::optional<Judgement>();
   }
 }
 

@@ -31,10 +31,10 @@ class JudgeClient {
   static absl::StatusOr<std::unique_ptr<JudgeClient>> Create(const JudgeOptions& options);
   ~JudgeClient();
 
-  /// What the judge thinks, or nothing when the last of the tries ended in an answer that is none
-  /// (`why_unusable` then says what was wrong with it). UNAVAILABLE: no connection, no answer in time, or
-  /// status 408, 429 or 5xx, after all tries. FAILED_PRECONDITION: any other status, with what the server
-  /// says. Errors name the endpoint.
+  /// What the judge thinks, or nothing when the last of the tries ended in an answer that is none, or the
+  /// prompt was refused with status 400, 413 or 422 (`why_unusable` then says what was wrong). UNAVAILABLE:
+  /// no connection, no answer in time, or status 408, 429 or 5xx, after all tries. FAILED_PRECONDITION: any
+  /// other status, with what the server says. Errors name the endpoint.
   absl::StatusOr<std::optional<Judgement>> Ask(const std::string& prompt);
   const std::string& why_unusable() const { return why_unusable_; }
 

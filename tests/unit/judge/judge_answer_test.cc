@@ -26,6 +26,20 @@ TEST(JudgeAnswerTest, FindsTheObjectInWhatModelsWriteAroundIt) {
   EXPECT_EQ(ParseAnswerBody(Completion(R"({"clarity": 0, "specificity": 0, "reason": 7})"))->reason, "");
 }
 
+TEST(JudgeAnswerTest, TakesTheLastObjectOfAModelThatThinksAloud) {
+  const std::string object = R"({"clarity": 0.75, "specificity": 1, "reason": "a \"}\" {"})";
+  for (const std::string& message :
+       {"<think>{clarity} is high, {\"clarity\": 1?}, { is open</think>" + object,
+        R"(First {"clarity": 0, "specificity": 0}, no: )" + object + " so I {think}.",
+        "{" + std::string(1'000'000, '{') + object,
+        std::string(R"({"clarity": 0.75, "specificity": 1, "parts": {"clarity": 0}})")}) {
+    auto judgement = ParseAnswerBody(Completion(message));
+    ASSERT_TRUE(judgement.ok()) << judgement.status();
+    EXPECT_EQ(judgement->clarity, 0.75);
+  }
+  EXPECT_EQ(ParseJudgement(object)->reason, R"(a "}" {)");
+}
+
 TEST(JudgeAnswerTest, SaysWhatIsWrongWithNonsense) {
   auto message_of = [](const std::string& body) {
     return std::string(ParseAnswerBody(body).status().message());
@@ -45,6 +59,11 @@ TEST(JudgeAnswerTest, SaysWhatIsWrongWithNonsense) {
               HasSubstr("has a clarity outside"));
   EXPECT_THAT(message_of(Completion(R"({"clarity": 1e999, "specificity": 1})")), HasSubstr("no JSON object"));
   EXPECT_THAT(message_of(Completion(std::string(5'000, 'x'))), HasSubstr("xxx...\""));
+  for (size_t before = 0; before < 2; ++before) {
+    std::string text(before, 'x');
+    for (int i = 0; i < 200; ++i) text += "\u00e9";
+    EXPECT_EQ(FirstInvalidUtf8(message_of(Completion(text))), std::nullopt) << before;
+  }
 }
 
 TEST(JudgeAnswerTest, ShortensAReasonBetweenCodePoints) {
@@ -72,6 +91,23 @@ TEST(JudgeAnswerTest, APromptIsDataInTheQuestion) {
   EXPECT_EQ(body["messages"][0]["content"], "rubric");
   EXPECT_EQ(nlohmann::json::parse(body["messages"][1]["content"].get<std::string>())["prompt"], prompt);
   EXPECT_EQ(body["temperature"], 0);
+}
+
+TEST(JudgeAnswerTest, KnowsTheParameterThatAModelDoesNotTake) {
+  const auto refusal = [](const char* parameter, const char* code) {
+    return nlohmann::json({{"error", {{"message", "no"}, {"param", parameter}, {"code", code}}}}).dump();
+  };
+  EXPECT_EQ(RefusedParameter(refusal("max_tokens", "unsupported_parameter")), "max_tokens");
+  EXPECT_EQ(RefusedParameter(refusal("temperature", "unsupported_value")), "temperature");
+  EXPECT_EQ(RefusedParameter(refusal("messages", "unsupported_value")), "");
+  EXPECT_EQ(RefusedParameter(refusal("max_tokens", "context_length_exceeded")), "");
+  for (const char* other :
+       {"<html>", "[]", "{}", R"({"error": "max_tokens"})", R"({"error": {"param": null}})"}) {
+    EXPECT_EQ(RefusedParameter(other), "") << other;
+  }
+  const nlohmann::json body = nlohmann::json::parse(QuestionBody("m", "rubric", "a", {"max_tokens"}));
+  EXPECT_FALSE(body.contains("max_tokens"));
+  EXPECT_TRUE(body.contains("temperature"));
 }
 
 }  // namespace

@@ -1,16 +1,20 @@
 #include "coordinator/judge/judge.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/utf8.h"
 #include "tests/unit/judge/stub_judge.h"
 
 namespace rsidiff::coordinator {
@@ -123,6 +127,75 @@ TEST_F(JudgeTest, RefusalIsToldAtOnce) {
   EXPECT_EQ(stub.questions().size(), 1u);
 }
 
+TEST_F(JudgeTest, ARefusedPromptIsNotAskedAboutAgainAndStopsNoOther) {
+  for (const int status : {400, 413, 422}) {
+    fs::remove_all(folder_);
+    StubJudge stub([status](const StubQuestion& question) {
+      return question.prompt == "b" ? StubAnswer{status, "too long"} : StubAnswer{200, Completion(kGood)};
+    });
+    auto pool = Judge(stub, {"a", "b", "c"});
+    ASSERT_TRUE(pool.ok()) << pool.status();
+    EXPECT_TRUE(pool->judgements[0].has_value());
+    EXPECT_FALSE(pool->judgements[1].has_value());
+    EXPECT_TRUE(pool->judgements[2].has_value());
+    EXPECT_EQ(pool->unusable, 1u);
+    EXPECT_EQ(pool->first_unusable, absl::StrCat("was refused with status ", status, ": too long"));
+    EXPECT_EQ(stub.questions().size(), 3u);
+  }
+}
+
+TEST_F(JudgeTest, RefusingEveryPromptIsAnErrorWithWhatTheServerSays) {
+  options_.parallel = 1;
+  StubJudge stub([](const StubQuestion&) { return StubAnswer{400, "no such model: m"}; });
+  const std::vector<std::string> prompts(100, "a");
+  auto pool = Judge(stub, prompts);
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(
+      std::string(pool.status().message()),
+      HasSubstr("not one of 20 answers is usable; one was refused with status 400: no such model: m"));
+  EXPECT_EQ(stub.questions().size(), 20u);
+}
+
+TEST_F(JudgeTest, LeavesOutWhatAModelDoesNotTake) {
+  options_.parallel = 1;
+  options_.retries = 0;
+  StubJudge stub([](const StubQuestion& question) {
+    for (const char* parameter : {"max_tokens", "temperature"}) {
+      if (question.parameters.count(parameter) == 0) continue;
+      return StubAnswer{400, absl::StrCat("{\"error\": {\"code\": \"unsupported_value\", \"param\": \"",
+                                          parameter, "\"}}")};
+    }
+    return StubAnswer{200, Completion(kGood)};
+  });
+  auto pool = Judge(stub, {"a", "b"});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  EXPECT_TRUE(pool->judgements[0].has_value());
+  EXPECT_EQ(stub.questions().size(), 4u) << "it is told once";
+}
+
+TEST_F(JudgeTest, ABrokenConnectionIsNotToldAsATimeout) {
+  options_.retries = 1;
+  StubJudge stub([](const StubQuestion&) {
+    StubAnswer answer{200, Completion(kGood)};
+    answer.breaks_off = true;
+    return answer;
+  });
+  auto pool = Judge(stub, {"a"});
+  EXPECT_EQ(pool.status().code(), absl::StatusCode::kUnavailable) << pool.status();
+  EXPECT_THAT(std::string(pool.status().message()),
+              HasSubstr("the connection broke off before the answer's end (2 tries)"));
+}
+
+TEST_F(JudgeTest, WhatTheServerSaysIsCutBetweenCodePoints) {
+  for (size_t before = 0; before < 2; ++before) {
+    std::string text(before, 'x');
+    for (int i = 0; i < 300; ++i) text += "\u00e9";
+    StubJudge stub([text](const StubQuestion&) { return StubAnswer{401, text}; });
+    auto pool = Judge(stub, {"a"});
+    EXPECT_EQ(FirstInvalidUtf8(pool.status().message()), std::nullopt) << before;
+  }
+}
+
 TEST_F(JudgeTest, AnswerThatDoesNotComeInTimeIsAnError) {
   options_.timeout = absl::Milliseconds(200);
   options_.retries = 1;
@@ -206,6 +279,37 @@ TEST_F(JudgeTest, CacheIsForOneProcessAtATime) {
   auto second = JudgeCache::Open(folder_);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(folder_.string()));
+}
+
+TEST_F(JudgeTest, CacheOfAnotherProcessIsNamed) {
+  ASSERT_TRUE(JudgeCache::Open(folder_).ok());
+  const std::string file = (folder_ / "LOCK").string();
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t other = fork();
+  if (other == 0) {
+    struct flock lock = {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    fcntl(open(file.c_str(), O_RDWR), F_SETLK, &lock);
+    static_cast<void>(write(ready[1], "x", 1));
+    while (true) pause();
+  }
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  const absl::Status status = JudgeCache::Open(folder_).status();
+  kill(other, SIGKILL);
+  waitpid(other, nullptr, 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("another rsidiff uses"));
+}
+
+TEST_F(JudgeTest, CacheThatCannotBeLockedIsNotSaidToBeInUse) {
+  fs::create_directories(folder_ / "LOCK");  // where the file should be
+  const absl::Status status = JudgeCache::Open(folder_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(HasSubstr(folder_.string()), HasSubstr("directory"), Not(HasSubstr("another"))));
 }
 
 TEST_F(JudgeTest, OptionsReadTheRubricAndTheKey) {

@@ -50,6 +50,7 @@ class StubJudge::Impl {
     question.rubric = body["messages"][0]["content"];
     question.prompt = nlohmann::json::parse(body["messages"][1]["content"].get<std::string>())["prompt"];
     question.authorization = request.get_header_value("Authorization");
+    for (const auto& parameter : body.items()) question.parameters.insert(parameter.key());
     {
       absl::MutexLock lock(&mutex_);
       questions_.push_back(question);
@@ -58,6 +59,10 @@ class StubJudge::Impl {
     std::this_thread::sleep_for(std::chrono::milliseconds(answer.delay_ms));
     response.status = answer.status;
     if (!answer.retry_after.empty()) response.set_header("Retry-After", answer.retry_after);
+    if (answer.breaks_off) {
+      return response.set_content_provider(answer.body.size(), "application/json",
+                                           [](size_t, size_t, httplib::DataSink&) { return false; });
+    }
     if (answer.drip_ms == 0) return response.set_content(answer.body, "application/json");
     response.set_content_provider(answer.body.size(), "application/json",
                                   [answer](size_t offset, size_t, httplib::DataSink& sink) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@ struct StubQuestion {
   std::string prompt;
   std::string model;
   std::string rubric;
-  std::string authorization;  // header
+  std::string authorization;         // header
+  std::set<std::string> parameters;  // keys of the request's body
 };
 struct StubAnswer {
   int status = 200;
@@ -20,6 +22,7 @@ struct StubAnswer {
   std::string retry_after = {};  // header, if not empty
   int delay_ms = 0;              // before the answer
   int drip_ms = 0;               // between its bytes, if not 0
+  bool breaks_off = false;       // the connection is closed before the body
 };
 
 /// The body of a chat completion whose message is `content`.
