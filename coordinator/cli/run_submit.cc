@@ -113,6 +113,13 @@ class Importer {
     const auto known = digests_.find(folder);
     if (known != digests_.end()) return known->second;
     context_.Note(absl::StrCat("storing ", folder));
+  if (spec.prompts().filter().has_judge()) {
+    // The run keeps which model judged and how strictly; where to ask it and with which key is a person's.
+    v1::PromptJudgeSpec& judge =
+        *request.mutable_spec()->mutable_prompts()->mutable_filter()->mutable_judge();
+    judge.clear_endpoint();
+    judge.clear_api_key_variable();
+  }
     RSIDIFF_ASSIGN_OR_RETURN(std::string digest, ImportFolder(store_, folder));
     digests_[folder] = digest;
     return digest;
@@ -158,6 +165,9 @@ void PrintDryRun(const v1::RunSpec& spec, const RunPlan& plan, CommandContext& c
     context.out() << "{\"spec\": " << absl::StripTrailingAsciiWhitespace(json)
                   << ", \"plan\": " << PlanJson(plan) << "}\n";
     return;
+  // Asked first, so that an unreachable coordinator is told before a judge is asked and large folders are
+  // hashed.
+  if (!options.dry_run) RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
   }
   // The plan is YAML comments, so that the output is a run file again.
   context.out() << "# The run file with every default filled in.\n"
@@ -186,8 +196,6 @@ absl::StatusOr<ExitCode> Submit(const SubmitOptions& options, CommandContext& co
     PrintDryRun(file.spec, plan, context);
     return ExitCode::kOk;
   }
-  // Asked first, so that an unreachable coordinator is told before large folders are hashed.
-  RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
   RSIDIFF_ASSIGN_OR_RETURN(
       *request.mutable_inputs(),
       StoreInputs(file.spec, prompts.rejected_lines, std::move(*request.mutable_inputs()), context));

@@ -131,7 +131,21 @@ TEST_F(PromptCommands, JudgeOfTheRunFileFiltersASubmission) {
                                  HasSubstr("answers of the judge are unusable"), HasSubstr("no comment")));
   absl::MutexLock lock(&fake.mutex);
   ASSERT_EQ(fake.submitted.size(), 1u);
-  EXPECT_EQ(fake.submitted[0].spec().prompts().filter().judge().model(), "m");
+  const v1::PromptJudgeSpec& stored = fake.submitted[0].spec().prompts().filter().judge();
+  EXPECT_EQ(stored.model(), "m");
+  EXPECT_EQ(stored.specificity(), 0.9);
+  EXPECT_EQ(stored.endpoint(), "") << "a person's, like the key";
+  EXPECT_EQ(stored.api_key_variable(), "");
+}
+
+TEST_F(PromptCommands, NoJudgeIsAskedForACoordinatorThatIsNotThere) {
+  StubJudge judge(DislikesBirds);
+  line.coordinator = "127.0.0.1:1";
+  const CommandOutcome outcome = line.Run(
+      {"run", "submit", shapes_, "--set", absl::StrCat("prompts.filter.judge.endpoint=", judge.endpoint()),
+       "--set", "prompts.filter.judge.model=m", "--judge-cache", (folder_ / "cache").string()});
+  EXPECT_EQ(outcome.code, ExitCode::kUnreachable) << outcome.err;
+  EXPECT_TRUE(judge.questions().empty());
 }
 
 TEST_F(PromptCommands, AJudgeThatIsNotThereStopsTheSubmission) {
