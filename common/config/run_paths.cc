@@ -34,16 +34,6 @@ bool IsFolder(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
-std::vector<std::string> Matches(const std::string& pattern) {
-  glob_t found;
-  std::vector<std::string> matches;
-  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) {
-    matches.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-  }
-  globfree(&found);
-  return matches;
-}
-
 // Weights in several files, told by their index.
 bool IsSharded(const fs::path& weights) {
   return weights.extension() == ".safetensors" && IsFile(weights.string() + ".index.json");
@@ -64,11 +54,8 @@ void ResolvePrompts(const fs::path& folder, const std::string& field, ReadSpec& 
   for (int i = 0; i < paths.size(); ++i) {
     const Position place = PositionOf(read.positions, absl::StrCat(field, "[", i, "]"));
     const std::string path = Resolved(folder, paths[i]);
-    std::vector<std::string> files = {path};
-    if (path.find_first_of("*?[") != std::string::npos && !IsFile(path)) {
-      files = Matches(path);
-      if (files.empty()) read.errors.push_back({place, absl::StrCat(field, ": no file matches ", path)});
-    }
+    std::vector<std::string> files = MatchingFiles(path);
+    if (files.empty()) read.errors.push_back({place, absl::StrCat(field, ": no file matches ", path)});
     for (std::string& file : files) {
       *resolved.Add() = std::move(file);
       places.push_back(place);
@@ -162,6 +149,17 @@ class PathChecker {
 };
 
 }  // namespace
+
+std::vector<std::string> MatchingFiles(const std::string& path) {
+  if (path.find_first_of("*?[") == std::string::npos || IsFile(path)) return {path};
+  glob_t found;
+  std::vector<std::string> matches;
+  if (glob(path.c_str(), 0, nullptr, &found) == 0) {
+    matches.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  }
+  globfree(&found);
+  return matches;
+}
 
 void ResolvePaths(const fs::path& folder, ReadSpec& read) {
   v1::RunSpec& spec = read.spec;

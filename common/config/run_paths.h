@@ -1,12 +1,17 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "common/config/diagnostic.h"
 #include "common/config/spec_reader.h"
 
 namespace rsidiff {
+
+/// The files that a pattern (`prompts/*.txt`) matches, in name order; `path` itself where it is none, or
+/// names a file as it is.
+std::vector<std::string> MatchingFiles(const std::string& path);
 
 /// Makes every path of `read` absolute, relative ones being taken from `folder`, and replaces prompt
 /// patterns (`prompts/*.txt`) by the files that match, in name order. A pattern without a match is

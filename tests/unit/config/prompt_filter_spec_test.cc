@@ -36,6 +36,17 @@ TEST(PromptFilterSpec, IsOffUnlessTheSectionIsThere) {
   EXPECT_FALSE(off->spec.prompts().filter().enabled());
 }
 
+TEST(PromptFilterSpec, AJudgeNeedsAnEndpointAndAModel) {
+  EXPECT_EQ(FilterErrorOf("  filter: {judge: {endpoint: \"http://h/v1\", model: m}}\n"), "no error");
+  EXPECT_THAT(FilterErrorOf("  filter: {judge: {model: m}}\n"),
+              HasSubstr("prompts.filter.judge.endpoint is missing"));
+  EXPECT_THAT(
+      FilterErrorOf("  filter: {judge: {endpoint: \"h:8000\", model: m}}\n"),
+      HasSubstr("run.yaml:7:30: prompts.filter.judge.endpoint has to begin with http:// or https://"));
+  EXPECT_THAT(FilterErrorOf("  filter: {judge: {endpoint: \"https://h/v1\"}}\n"),
+              HasSubstr("prompts.filter.judge.model is missing"));
+}
+
 TEST(PromptFilterSpec, ErrorsNameTheirPlace) {
   EXPECT_EQ(FilterErrorOf("  filter: {clarity: 1.5}\n"),
             "run.yaml:7:21: prompts.filter.clarity has to be at least 0 and at most 1, not 1.5");
