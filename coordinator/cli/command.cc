@@ -14,7 +14,7 @@ constexpr char kRootFooter[] = R"(
 Every command takes --coordinator and --json. Results go to stdout, progress and errors to stderr.
 
 Exit codes: 0 done; 1 failed; 2 wrong command line or run file; 3 the watched run failed or was
-cancelled; 4 the coordinator cannot be reached.
+cancelled; 4 the coordinator or a judge cannot be reached.
 
 Examples:
   rsidiff run submit deploy/examples/shapes.yaml --watch

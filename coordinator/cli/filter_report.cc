@@ -97,27 +97,36 @@ double Rounded(double score) {
   return std::round(score * 10'000) / 10'000;
 }
 
+std::string PromptLine(const FilterOutcome& outcome, size_t i) {
+  const JudgedPrompt& judged = outcome.judged[i];
+  nlohmann::ordered_json line = {{"prompt", outcome.prompts[i]},
+                                 {"rejected_by", nullptr},
+                                 {"reason", judged.reason},
+                                 {"clarity", Rounded(judged.clarity)},
+                                 {"specificity", Rounded(judged.specificity)},
+                                 {"diversity", Rounded(judged.diversity)}};
+  if (judged.verdict != Verdict::kKept) line["rejected_by"] = std::string(VerdictName(judged.verdict));
+  if (i < outcome.judgements.size() && outcome.judgements[i].has_value()) {
+    const Judgement& judgement = *outcome.judgements[i];
+    line["judge"] = {{"clarity", Rounded(judgement.clarity)},
+                     {"specificity", Rounded(judgement.specificity)},
+                     {"reason", judgement.reason}};
+  }
+  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace
+
+std::string PromptLines(const FilterOutcome& outcome) {
+  std::string lines;
+  for (size_t i = 0; i < outcome.prompts.size(); ++i) lines += PromptLine(outcome, i);
+  return lines;
+}
 
 std::string RejectedLines(const FilterOutcome& outcome) {
   std::string lines;
   for (size_t i = 0; i < outcome.prompts.size(); ++i) {
-    const JudgedPrompt& judged = outcome.judged[i];
-    if (judged.verdict == Verdict::kKept) continue;
-    nlohmann::ordered_json line = {{"prompt", outcome.prompts[i]},
-                                   {"rejected_by", std::string(VerdictName(judged.verdict))},
-                                   {"reason", judged.reason},
-                                   {"clarity", Rounded(judged.clarity)},
-                                   {"specificity", Rounded(judged.specificity)},
-                                   {"diversity", Rounded(judged.diversity)}};
-    if (i < outcome.judgements.size() && outcome.judgements[i].has_value()) {
-      const Judgement& judgement = *outcome.judgements[i];
-      line["judge"] = {{"clarity", Rounded(judgement.clarity)},
-                       {"specificity", Rounded(judgement.specificity)},
-                       {"reason", judgement.reason}};
-    }
-    absl::StrAppend(&lines, line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace),
-                    "\n");
+    if (outcome.judged[i].verdict != Verdict::kKept) lines += PromptLine(outcome, i);
   }
   return lines;
 }

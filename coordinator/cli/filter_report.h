@@ -23,8 +23,9 @@ struct FilterOutcome {
   size_t exact_duplicates = 0;  // dropped while the files were read
 };
 
-/// Every rejected prompt with its scores and the reason, a JSON object a line: docs/formats.md, "Rejected
-/// prompts".
+/// Every prompt with its verdict and scores, a JSON object a line: docs/formats.md, "Filtered prompts".
+std::string PromptLines(const FilterOutcome& outcome);
+/// Those of the rejected ones.
 std::string RejectedLines(const FilterOutcome& outcome);
 
 /// Prompts with one kind of reason.

@@ -16,7 +16,7 @@
 #include "common/config/run_file.h"
 #include "common/config/yaml_writer.h"
 #include "coordinator/cli/command.h"
-#include "coordinator/cli/filter_judge.h"
+#include "coordinator/cli/filter_pool.h"
 #include "coordinator/cli/filter_report.h"
 #include "coordinator/cli/run_follow.h"
 #include "coordinator/cli/run_plan.h"
@@ -36,8 +36,6 @@ struct SubmitOptions {
   GpuRate gpu;
 };
 
-constexpr size_t kShownWarnings = 10;
-
 struct Prompts {
   LoadedPrompts train;
   LoadedPrompts evaluation;
@@ -45,28 +43,12 @@ struct Prompts {
   std::string rejected_lines;  // empty: nothing was rejected
 };
 
-absl::StatusOr<LoadedPrompts> ReadList(const google::protobuf::RepeatedPtrField<std::string>& paths,
-                                       CommandContext& context) {
-  RSIDIFF_ASSIGN_OR_RETURN(LoadedPrompts list, ReadPromptFiles({paths.begin(), paths.end()}));
-  for (size_t i = 0; i < std::min(kShownWarnings, list.warnings.size()); ++i) {
-    context.Note(absl::StrCat("warning: ", list.warnings[i]));
-  }
-  if (list.warnings.size() > kShownWarnings) {
-    context.Note(
-        absl::StrCat("warning: ", list.warnings.size() - kShownWarnings, " more prompts like these"));
-  }
-  return list;
-}
-
 // Leaves the training prompts that the filter rejects out. Evaluation prompts are never filtered.
 absl::Status FilterTraining(const v1::PromptFilterSpec& spec, const std::string& judge_cache,
                             Prompts& prompts, CommandContext& context) {
   if (!spec.enabled() || prompts.train.prompts.empty()) return absl::OkStatus();
-  FilterOutcome outcome;
-  outcome.thresholds = ThresholdsOf(spec);
-  outcome.prompts = std::move(prompts.train.prompts);
-  outcome.judged = FilterPrompts(outcome.prompts, outcome.thresholds);
-  if (spec.has_judge()) RSIDIFF_RETURN_IF_ERROR(ApplyJudge(spec.judge(), judge_cache, outcome, context));
+  RSIDIFF_ASSIGN_OR_RETURN(FilterOutcome outcome,
+                           FilterPool(spec, std::move(prompts.train), judge_cache, context));
   const FilterCounts counts = CountVerdicts(outcome.judged);
   if (counts.kept == 0) {
     return absl::InvalidArgumentError(absl::StrCat("prompts.filter rejects all ", outcome.prompts.size(),
@@ -91,8 +73,11 @@ absl::Status FilterTraining(const v1::PromptFilterSpec& spec, const std::string&
 absl::StatusOr<Prompts> ReadPrompts(const v1::RunSpec& spec, const std::string& judge_cache,
                                     CommandContext& context) {
   Prompts prompts;
-  RSIDIFF_ASSIGN_OR_RETURN(prompts.train, ReadList(spec.prompts().train(), context));
-  RSIDIFF_ASSIGN_OR_RETURN(prompts.evaluation, ReadList(spec.prompts().evaluation(), context));
+  const auto read = [&](const google::protobuf::RepeatedPtrField<std::string>& files) {
+    return ReadPool({files.begin(), files.end()}, context);
+  };
+  RSIDIFF_ASSIGN_OR_RETURN(prompts.train, read(spec.prompts().train()));
+  RSIDIFF_ASSIGN_OR_RETURN(prompts.evaluation, read(spec.prompts().evaluation()));
   RSIDIFF_RETURN_IF_ERROR(FilterTraining(spec.prompts().filter(), judge_cache, prompts, context));
   const std::unordered_set<std::string> trained(prompts.train.prompts.begin(), prompts.train.prompts.end());
   const auto shared = std::count_if(prompts.evaluation.prompts.begin(), prompts.evaluation.prompts.end(),
@@ -113,13 +98,6 @@ class Importer {
     const auto known = digests_.find(folder);
     if (known != digests_.end()) return known->second;
     context_.Note(absl::StrCat("storing ", folder));
-  if (spec.prompts().filter().has_judge()) {
-    // The run keeps which model judged and how strictly; where to ask it and with which key is a person's.
-    v1::PromptJudgeSpec& judge =
-        *request.mutable_spec()->mutable_prompts()->mutable_filter()->mutable_judge();
-    judge.clear_endpoint();
-    judge.clear_api_key_variable();
-  }
     RSIDIFF_ASSIGN_OR_RETURN(std::string digest, ImportFolder(store_, folder));
     digests_[folder] = digest;
     return digest;
@@ -135,6 +113,13 @@ class Importer {
 v1::SubmitRunRequest RequestOf(const v1::RunSpec& spec, LoadedPrompts train, LoadedPrompts evaluation) {
   v1::SubmitRunRequest request;
   *request.mutable_spec() = spec;
+  if (spec.prompts().filter().has_judge()) {
+    // The run keeps which model judged and how strictly; where to ask it and with which key is a person's.
+    v1::PromptJudgeSpec& judge =
+        *request.mutable_spec()->mutable_prompts()->mutable_filter()->mutable_judge();
+    judge.clear_endpoint();
+    judge.clear_api_key_variable();
+  }
   v1::RunInputs& inputs = *request.mutable_inputs();
   for (std::string& prompt : train.prompts) inputs.add_train_prompts(std::move(prompt));
   for (std::string& prompt : evaluation.prompts) inputs.add_evaluation_prompts(std::move(prompt));
@@ -165,9 +150,6 @@ void PrintDryRun(const v1::RunSpec& spec, const RunPlan& plan, CommandContext& c
     context.out() << "{\"spec\": " << absl::StripTrailingAsciiWhitespace(json)
                   << ", \"plan\": " << PlanJson(plan) << "}\n";
     return;
-  // Asked first, so that an unreachable coordinator is told before a judge is asked and large folders are
-  // hashed.
-  if (!options.dry_run) RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
   }
   // The plan is YAML comments, so that the output is a run file again.
   context.out() << "# The run file with every default filled in.\n"
@@ -183,6 +165,9 @@ absl::StatusOr<ExitCode> Submit(const SubmitOptions& options, CommandContext& co
   for (const Diagnostic& warning : file.warnings) {
     context.Note(absl::StrCat("warning: ", FormatDiagnostics(file.path, {warning})));
   }
+  // Asked first, so that an unreachable coordinator is told before a judge is asked and large folders are
+  // hashed.
+  if (!options.dry_run) RSIDIFF_RETURN_IF_ERROR(context.client().GetInfo().status());
   RSIDIFF_ASSIGN_OR_RETURN(Prompts prompts, ReadPrompts(file.spec, options.judge_cache, context));
   const PromptCounts counts = {prompts.train.prompts.size(), prompts.evaluation.prompts.size()};
   RSIDIFF_ASSIGN_OR_RETURN(const RunPlan plan, PlanRun(file.spec, counts, options.gpu));

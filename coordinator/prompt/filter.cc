@@ -7,7 +7,6 @@
 #include "common/base/utf8.h"
 #include "coordinator/prompt/clarity.h"
 #include "coordinator/prompt/near_duplicate.h"
-#include "coordinator/prompt/pool.h"
 #include "coordinator/prompt/specificity.h"
 
 namespace rsidiff::coordinator {
@@ -15,7 +14,10 @@ namespace {
 
 constexpr size_t kQuotedBytes = 200;
 
-void JudgeAlone(const Pool& pool, const FilterThresholds& thresholds, std::vector<JudgedPrompt>& judged) {
+}  // namespace
+
+std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const FilterThresholds& thresholds) {
+  std::vector<JudgedPrompt> judged(pool.prompts());
   const ClarityJudge judge(pool);
   for (size_t i = 0; i < judged.size(); ++i) {
     Clarity clarity = judge.Judge(i);
@@ -29,10 +31,12 @@ void JudgeAlone(const Pool& pool, const FilterThresholds& thresholds, std::vecto
       judged[i].reason = absl::StrFormat("says too little: %.2f bits", judged[i].specificity);
     }
   }
+  return judged;
 }
 
-void JudgeDiversity(const std::vector<std::string>& prompts, const Pool& pool,
-                    const FilterThresholds& thresholds, std::vector<JudgedPrompt>& judged) {
+std::vector<JudgedPrompt> RejectDuplicates(const std::vector<std::string>& prompts, const Pool& pool,
+                                           const FilterThresholds& thresholds,
+                                           std::vector<JudgedPrompt> judged) {
   const std::vector<uint32_t> order = KeptInOrder(prompts, judged);
   std::vector<Content> contents(prompts.size());
   for (const uint32_t i : order) contents[i] = ContentOf(pool, i);
@@ -45,9 +49,8 @@ void JudgeDiversity(const std::vector<std::string>& prompts, const Pool& pool,
     judged[i].reason =
         absl::StrCat("says the same as another: \"", Excerpt(prompts[nearest[i].prompt], kQuotedBytes), "\"");
   }
+  return judged;
 }
-
-}  // namespace
 
 FilterThresholds ThresholdsOf(const v1::PromptFilterSpec& spec) {
   return {spec.clarity(), spec.specificity(), spec.diversity()};
@@ -89,10 +92,7 @@ std::vector<uint32_t> KeptInOrder(const std::vector<std::string>& prompts,
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,
                                         const FilterThresholds& thresholds) {
   const Pool pool(prompts);
-  std::vector<JudgedPrompt> judged(prompts.size());
-  JudgeAlone(pool, thresholds, judged);
-  JudgeDiversity(prompts, pool, thresholds, judged);
-  return judged;
+  return RejectDuplicates(prompts, pool, thresholds, JudgeAlone(pool, thresholds));
 }
 
 FilterCounts CountVerdicts(const std::vector<JudgedPrompt>& judged) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "coordinator/prompt/pool.h"
 #include "rsidiff/v1/run.pb.h"
 
 namespace rsidiff::coordinator {
@@ -36,9 +37,19 @@ struct JudgedPrompt {
 /// What kind of reason `reason` is: its part before the colon ("says too little").
 absl::string_view KindOf(absl::string_view reason);
 
-/// Judges every prompt of a pool, in the order given. Of prompts that are alike the clearest stays, then the
-/// shortest, then the first by its bytes. What is said of a prompt depends on the set of the others and not
-/// on their order, on no random number and on no thread. Takes about 0.7 KB of memory and 25 us a prompt.
+/// Clarity and specificity of every prompt of `pool`, in its order, and what these two reject.
+std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const FilterThresholds& thresholds);
+
+/// What is left to do: rejects of the prompts that `judged` keeps those that say the same as another that is
+/// kept. `pool` is made of `prompts`.
+std::vector<JudgedPrompt> RejectDuplicates(const std::vector<std::string>& prompts, const Pool& pool,
+                                           const FilterThresholds& thresholds,
+                                           std::vector<JudgedPrompt> judged);
+
+/// Both: judges every prompt of a pool, in the order given. Of prompts that are alike the clearest stays,
+/// then the shortest, then the first by its bytes. What is said of a prompt depends on the set of the others
+/// and not on their order, on no random number and on no thread. Takes about 0.7 KB of memory and 25 us a
+/// prompt.
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,
                                         const FilterThresholds& thresholds);
 

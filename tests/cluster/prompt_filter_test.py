@@ -37,9 +37,8 @@ def embeddings(prompts):
 def clarities(prompts, folder):
     """{prompt: clarity} as the filter of the texts finds it."""
     (folder / "pool.txt").write_text("\n".join(prompts) + "\n")
-    reject_all = ["--clarity", "0", "--specificity", "1000", "--out", folder / "judged"]
-    subprocess.run([BIN / "rsidiff", "prompts", "filter", folder / "pool.txt", *reject_all], check=True)
-    lines = map(json.loads, (folder / "judged/rejected.jsonl").read_text().splitlines())
+    subprocess.run([BIN / "rsidiff", "prompts", "filter", folder / "pool.txt", "--out", folder / "judged"], check=True)
+    lines = map(json.loads, (folder / "judged/prompts.jsonl").read_text().splitlines())
     return {line["prompt"]: line["clarity"] for line in lines}
 
 

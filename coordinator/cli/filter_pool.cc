@@ -1,5 +1,6 @@
-#include "coordinator/cli/filter_judge.h"
+#include "coordinator/cli/filter_pool.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,9 +10,12 @@
 #include "absl/strings/str_format.h"
 #include "common/base/status_macros.h"
 #include "coordinator/judge/judge.h"
+#include "coordinator/prompt/pool.h"
 
 namespace rsidiff::coordinator {
 namespace {
+
+constexpr size_t kShownWarnings = 10;
 
 void Reject(const Judgement& judgement, const v1::PromptJudgeSpec& spec, JudgedPrompt& prompt) {
   if (judgement.clarity < spec.clarity()) {
@@ -23,10 +27,9 @@ void Reject(const Judgement& judgement, const v1::PromptJudgeSpec& spec, JudgedP
   }
 }
 
-}  // namespace
-
-absl::Status ApplyJudge(const v1::PromptJudgeSpec& spec, const std::filesystem::path& cache,
-                        FilterOutcome& outcome, CommandContext& context) {
+// Asks about the prompts that are kept, and rejects those that the judge gives less than its thresholds.
+absl::StatusOr<FilterOutcome> ApplyJudge(const v1::PromptJudgeSpec& spec, const std::filesystem::path& cache,
+                                         FilterOutcome outcome, CommandContext& context) {
   RSIDIFF_ASSIGN_OR_RETURN(const JudgeOptions options, MakeJudgeOptions(spec));
   RSIDIFF_ASSIGN_OR_RETURN(const std::unique_ptr<JudgeCache> known,
                            JudgeCache::Open(cache.empty() ? DefaultJudgeCache() : cache));
@@ -57,7 +60,37 @@ absl::Status ApplyJudge(const v1::PromptJudgeSpec& spec, const std::filesystem::
     Reject(*judgement, spec, outcome.judged[places[i]]);
     outcome.judgements[places[i]] = std::move(judgement);
   }
-  return absl::OkStatus();
+  return outcome;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedPrompts> ReadPool(const std::vector<std::filesystem::path>& files,
+                                       CommandContext& context) {
+  RSIDIFF_ASSIGN_OR_RETURN(LoadedPrompts list, ReadPromptFiles(files));
+  for (size_t i = 0; i < std::min(kShownWarnings, list.warnings.size()); ++i) {
+    context.Note(absl::StrCat("warning: ", list.warnings[i]));
+  }
+  if (list.warnings.size() > kShownWarnings) {
+    context.Note(
+        absl::StrCat("warning: ", list.warnings.size() - kShownWarnings, " more prompts like these"));
+  }
+  return list;
+}
+
+absl::StatusOr<FilterOutcome> FilterPool(const v1::PromptFilterSpec& spec, LoadedPrompts list,
+                                         const std::filesystem::path& judge_cache, CommandContext& context) {
+  FilterOutcome outcome;
+  outcome.thresholds = ThresholdsOf(spec);
+  outcome.exact_duplicates = list.duplicates;
+  outcome.prompts = std::move(list.prompts);
+  const Pool pool(outcome.prompts);
+  outcome.judged = JudgeAlone(pool, outcome.thresholds);
+  if (spec.has_judge()) {
+    RSIDIFF_ASSIGN_OR_RETURN(outcome, ApplyJudge(spec.judge(), judge_cache, std::move(outcome), context));
+  }
+  outcome.judged = RejectDuplicates(outcome.prompts, pool, outcome.thresholds, std::move(outcome.judged));
+  return outcome;
 }
 
 }  // namespace rsidiff::coordinator
