@@ -14,14 +14,6 @@ double ZScore(const v1::ScorerStatistics& statistics, double score) {
   return statistics.stddev() > 0 ? (score - statistics.mean()) / statistics.stddev() : 0;
 }
 
-// Scores that differ by rounding only, as different processors round, must not be blown up to a deviation
-// of 1.
-bool Constant(const std::vector<double>& values) {
-  if (values.empty()) return true;
-  const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  return *most - *least <= kConstantScores * std::max(std::abs(*least), std::abs(*most));
-}
-
 double SummedZ(const v1::RunSpec& spec, const v1::SampleRecord& sample) {
   double sum = 0;
   for (const v1::ScorerSpec& scorer : spec.scorers()) {
@@ -91,28 +83,48 @@ void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> gr
 }  // namespace
 
 ScoreColumns::ScoreColumns(const std::vector<std::string>& scorers) {
-  for (const std::string& scorer : scorers) values_[scorer];
+  for (const std::string& scorer : scorers) columns_[scorer];
 }
 
 void ScoreColumns::Add(const v1::SampleRecord& sample) {
-  for (auto& [scorer, values] : values_) {
+  for (auto& [scorer, column] : columns_) {
     auto score = sample.scores().find(scorer);
-    if (score != sample.scores().end()) values.push_back(score->second);
+    if (score == sample.scores().end()) continue;
+    column.values.push_back(score->second);
+    column.min = std::min(column.min, score->second);
+    column.max = std::max(column.max, score->second);
   }
 }
 
-StatisticsMap ScoreColumns::Statistics() const {
+bool ScoreColumns::Advance(size_t count) {
+  for (auto& [scorer, column] : columns_) {
+    const size_t size = column.values.size();
+    const auto all = static_cast<double>(size);
+    for (; count > 0 && column.averaged < size; --count)
+      column.mean += column.values[column.averaged++] / all;
+    for (; count > 0 && column.measured < size; --count) {
+      const double deviation = column.values[column.measured++] - column.mean;
+      column.variance += deviation * deviation / all;
+    }
+    if (column.measured < size) return false;
+  }
+  return true;
+}
+
+// Scores that differ by rounding only, as different processors round, must not be blown up to a deviation
+// of 1.
+bool ScoreColumns::Column::Constant() const {
+  return max - min <= kConstantScores * std::max(std::abs(max), std::abs(min));
+}
+
+StatisticsMap ScoreColumns::Statistics() {
+  Advance(std::numeric_limits<size_t>::max());
   StatisticsMap statistics;
-  for (const auto& [scorer, values] : values_) {
-    const auto count = static_cast<double>(values.size());
-    double mean = 0;
-    for (double value : values) mean += value / count;
-    double variance = 0;
-    for (double value : values) variance += (value - mean) * (value - mean) / count;
+  for (const auto& [scorer, column] : columns_) {
     v1::ScorerStatistics& entry = statistics[scorer];
-    entry.set_mean(mean);
-    entry.set_stddev(Constant(values) ? 0 : std::sqrt(variance));
-    entry.set_count(values.size());
+    entry.set_mean(column.mean);
+    entry.set_stddev(column.Constant() ? 0 : std::sqrt(column.variance));
+    entry.set_count(column.values.size());
   }
   return statistics;
 }
@@ -160,7 +172,7 @@ void SelectionTally::Add(const v1::SampleRecord& sample) {
   kept_.Add(sample);
 }
 
-v1::SelectionSummary SelectionTally::Summary() const {
+v1::SelectionSummary SelectionTally::Summary() {
   v1::SelectionSummary summary = counts_;
   if (counts_.samples() > 0) summary.set_reward_mean(reward_ / static_cast<double>(counts_.samples()));
   if (counts_.selected() > 0) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,16 +17,33 @@ using StatisticsMap = std::map<std::string, v1::ScorerStatistics>;
 /// A round's samples in index order. A round can have a million of them: they are read where they are.
 using SampleView = absl::Span<const v1::SampleRecord* const>;
 
-/// The scores of samples that come one after the other.
+/// The scores of samples that come one after the other, and their statistics, a slice at a time. The result
+/// does not depend on the slices.
 class ScoreColumns {
  public:
   explicit ScoreColumns(const std::vector<std::string>& scorers);
+  /// Before the first Advance.
   void Add(const v1::SampleRecord& sample);
-  /// As ScoreStatistics of the samples added.
-  StatisticsMap Statistics() const;
+  /// Goes on with the next `count` scores of the two passes that each scorer takes, its mean and its
+  /// variance; count > 0. True once nothing is left.
+  bool Advance(size_t count);
+  /// As ScoreStatistics of the samples added. What Advance has left is done at once.
+  StatisticsMap Statistics();
 
  private:
-  std::map<std::string, std::vector<double>> values_;
+  struct Column {
+    std::vector<double> values;
+    double min = std::numeric_limits<double>::infinity();
+    double max = -std::numeric_limits<double>::infinity();
+    double mean = 0;      // of the first `averaged` values, each over the count of all
+    double variance = 0;  // of the first `measured` values, likewise
+    size_t averaged = 0;
+    size_t measured = 0;
+
+    bool Constant() const;
+  };
+
+  std::map<std::string, Column> columns_;
 };
 
 /// A scorer is constant when its scores differ by no more than this share of the largest; fp32 rounds by
@@ -52,8 +71,12 @@ void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
 class SelectionTally {
  public:
   explicit SelectionTally(const v1::RunSpec& spec);
+  /// Before the first Advance.
   void Add(const v1::SampleRecord& sample);
-  v1::SelectionSummary Summary() const;
+  /// As ScoreColumns: the next `count` scores of the statistics. True once nothing is left.
+  bool Advance(size_t count) { return all_.Advance(count) && kept_.Advance(count); }
+  /// What Advance has left is done at once.
+  v1::SelectionSummary Summary();
 
  private:
   v1::SelectionSummary counts_;

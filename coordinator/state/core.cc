@@ -104,7 +104,7 @@ StepResult Core::Impl::TakeResult() {
 }
 
 absl::Time Core::Impl::NextTimer() const {
-  if (!reducing_.empty() || !discarded_.empty()) return now_;
+  if (!reducing_.empty() || !discarded_.empty() || !thinning_.empty()) return now_;
   absl::Time next = absl::InfiniteFuture();
   if (CountWorkers(v1::WORKER_STATE_ACTIVE) + CountWorkers(v1::WORKER_STATE_DRAINING) > 0) {
     next = std::min(workers_due_, now_ + options_.lease_ttl / 6);

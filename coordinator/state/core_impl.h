@@ -187,6 +187,7 @@ class Core::Impl {
   void FinishWeights(Round& round);
   void StopReduction(Round& round);
   void DiscardSlice();
+  void ThinSlice();
 
   // --- training.cc
   void HandleJoin(uint64_t event, const v1::JoinTrainingRequest& request);
@@ -262,6 +263,9 @@ class Core::Impl {
   std::set<std::pair<uint64_t, uint32_t>> joining_;   // rounds that a worker waits to train
   std::set<std::pair<uint64_t, uint32_t>> reducing_;  // rounds whose selection or weights are under way
   std::list<SampleMap> discarded_;                    // samples nobody needs: to free a million takes a while
+  // Rounds of whose training samples only the selected ones are needed any more -> where to go on from. Until
+  // then the others are there too, and are to be ignored.
+  std::map<std::pair<uint64_t, uint32_t>, uint32_t> thinning_;
   CoreStatistics statistics_;
 
   // The step under way.

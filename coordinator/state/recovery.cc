@@ -303,8 +303,10 @@ std::vector<Row> Core::Impl::Dump() const {
       add(Table::kRounds, RoundKey(id, number), round.record);
       for (const auto& [task_id, task] : round.tasks) add(Table::kTasks, TaskRowKey(task_id), task.record);
       for (const auto& [purpose, samples] : round.samples) {
-        for (const auto& [index, sample] : samples)
-          add(Table::kSamples, SampleKey(id, number, purpose, index), sample);
+        const bool all = NeededSamples(run.record, round.record.phase(), purpose) == SamplesNeeded::kAll;
+        for (const auto& [index, sample] : samples) {
+          if (all || sample.selected()) add(Table::kSamples, SampleKey(id, number, purpose, index), sample);
+        }
       }
       for (const v1::GenerationRecord& generation : round.training.generations) {
         add(Table::kGenerations, GenerationKey(id, number, generation.generation()), generation);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,7 +12,8 @@
 namespace rsidiff::coordinator {
 namespace {
 
-// A weight's arithmetic, and freeing a sample, are so much cheaper than writing a sample's row.
+// The arithmetic of scores and weights, and freeing a sample, are so much cheaper than writing a sample's
+// row.
 constexpr size_t kCheapSlice = 8;
 
 /// About `count` samples from index `next` on, up to the end of a prompt.
@@ -79,7 +81,7 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
   if (!slice.empty()) work.next = slice.back()->index() + 1;
   if (work.stage == Selecting::Stage::kStatistics) {
     for (const v1::SampleRecord* sample : slice) work.scores.Add(*sample);
-    if (!slice.empty()) return false;
+    if (!slice.empty() || !work.scores.Advance(kCheapSlice * options_.slice_samples)) return false;
     work.statistics = work.scores.Statistics();
     run.record.mutable_statistics()->insert(work.statistics.begin(), work.statistics.end());
     PutRun(run);
@@ -88,7 +90,9 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
     work.next = 0;
     return false;
   }
-  if (slice.empty()) return FinishSelection(run, round);
+  if (slice.empty()) {
+    return work.tally.Advance(kCheapSlice * options_.slice_samples) && FinishSelection(run, round);
+  }
   SelectSamples(run.record.spec(), work.statistics, slice);
   for (const v1::SampleRecord* sample : slice) {
     if (sample->selected()) round.selected.push_back(sample->index());
@@ -215,12 +219,28 @@ void Core::Impl::FinishWeights(Round& round) {
 }
 
 void Core::Impl::DiscardSlice() {
+  ThinSlice();
   if (discarded_.empty()) return;
   SampleMap& samples = discarded_.front();
   auto end = samples.begin();
   for (size_t i = 0; i < kCheapSlice * options_.slice_samples && end != samples.end(); ++i) ++end;
   samples.erase(samples.begin(), end);
   if (samples.empty()) discarded_.pop_front();
+}
+
+void Core::Impl::ThinSlice() {
+  if (thinning_.empty()) return;
+  auto& [where, next] = *thinning_.begin();
+  SampleMap& samples = runs_.at(where.first).rounds.at(where.second).samples[v1::PURPOSE_TRAINING];
+  auto sample = samples.lower_bound(next);
+  for (size_t i = 0; i < kCheapSlice * options_.slice_samples && sample != samples.end(); ++i) {
+    sample = sample->second.selected() ? std::next(sample) : samples.erase(sample);
+  }
+  if (sample == samples.end()) {
+    thinning_.erase(thinning_.begin());
+  } else {
+    next = sample->first;
+  }
 }
 
 }  // namespace rsidiff::coordinator

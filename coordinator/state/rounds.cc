@@ -247,14 +247,12 @@ void Core::Impl::ForgetSamples(Run& run, Round& round, v1::Purpose purpose) {
   if (samples == round.samples.end()) return;
   SamplesNeeded needed = NeededSamples(run.record, round.record.phase(), purpose);
   if (needed == SamplesNeeded::kAll) return;
-  SampleMap& discarded = discarded_.emplace_back(std::move(samples->second));
-  round.samples.erase(samples);
-  if (needed == SamplesNeeded::kNone) return;
-  SampleMap& kept = round.samples[purpose];
-  for (uint32_t index : round.selected) {
-    auto node = discarded.extract(index);
-    if (!node.empty()) kept.insert(kept.end(), std::move(node));
+  if (needed == SamplesNeeded::kSelected) {
+    thinning_[{run.id(), round.record.round()}] = 0;
+    return;
   }
+  discarded_.push_back(std::move(samples->second));
+  round.samples.erase(samples);
 }
 
 void Core::Impl::ForgetTasks(Round& round) {

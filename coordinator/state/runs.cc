@@ -221,10 +221,13 @@ Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
     Round& round = run.rounds[number];
     round.record = parent.rounds.at(number).record;
     round.record.set_run_id(run.id());
-    round.samples = parent.rounds.at(number).samples;
     round.selected = parent.rounds.at(number).selected;
-    for (const auto& [purpose, samples] : round.samples) {
-      for (const auto& [index, sample] : samples) PutSample(round, purpose, sample);
+    for (const auto& [purpose, samples] : parent.rounds.at(number).samples) {
+      for (const auto& [index, sample] : samples) {
+        if (!sample.selected()) continue;  // about to be dropped: see thinning_
+        round.samples[purpose].emplace_hint(round.samples[purpose].end(), index, sample);
+        PutSample(round, purpose, sample);
+      }
     }
     PutRound(round);
   }

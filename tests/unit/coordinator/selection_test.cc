@@ -99,6 +99,45 @@ TEST(ScoreStatisticsTest, ScoresThatDifferByRoundingAreConstant) {
   EXPECT_GT(StatisticsOf(apart, {"a", "b"})["b"].stddev(), 0);
 }
 
+/// As docs/method.md has them, all at once.
+v1::ScorerStatistics Plain(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  double mean = 0;
+  for (double value : values) mean += value / count;
+  double variance = 0;
+  for (double value : values) variance += (value - mean) * (value - mean) / count;
+  v1::ScorerStatistics statistics = Statistics(mean, std::sqrt(variance));
+  statistics.set_count(values.size());
+  return statistics;
+}
+
+TEST(ScoreColumnsTest, SlicesChangeNoBit) {
+  std::vector<double> a, b;
+  for (uint32_t i = 0; i < 101; ++i) {
+    a.push_back(std::sin(i * 1.7) * 3);
+    b.push_back(1e3 + std::cos(i * 0.9));
+  }
+  for (const size_t slice : {1, 2, 7, 100, 101, 102, 10'000}) {
+    ScoreColumns columns({"a", "b"});
+    for (uint32_t i = 0; i < a.size(); ++i) columns.Add(Sample(i, 0, a[i], b[i]));
+    size_t slices = 1;
+    while (!columns.Advance(slice)) ++slices;
+    EXPECT_EQ(slices, (4 * a.size() + slice - 1) / slice) << "two passes over two columns";
+    StatisticsMap statistics = columns.Statistics();
+    EXPECT_EQ(statistics["a"].SerializeAsString(), Plain(a).SerializeAsString()) << "slices of " << slice;
+    EXPECT_EQ(statistics["b"].SerializeAsString(), Plain(b).SerializeAsString()) << "slices of " << slice;
+  }
+}
+
+TEST(ScoreColumnsTest, StatisticsFinishWhatIsLeft) {
+  ScoreColumns columns({"a"});
+  for (uint32_t i = 0; i < 4; ++i) columns.Add(Sample(i, 0, i * i, 0));
+  EXPECT_FALSE(columns.Advance(5));
+  EXPECT_EQ(columns.Statistics()["a"].SerializeAsString(), Plain({0, 1, 4, 9}).SerializeAsString());
+  EXPECT_TRUE(columns.Advance(1));
+  EXPECT_EQ(ScoreColumns({"a"}).Statistics()["a"].stddev(), 0) << "no scores";
+}
+
 TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
   StatisticsMap statistics = {{"a", Statistics(1, 2)}, {"b", Statistics(0, 1)}};
   auto samples = Select(Spec(v1::SELECTION_METHOD_SUM, 1), statistics,
