@@ -124,7 +124,8 @@ absl::Time Core::Impl::NextTimer() const {
 }
 
 void Core::Impl::Put(Table table, std::string key, const google::protobuf::MessageLite& message) {
-  rows_[{table, std::move(key)}] = DeterministicBytes(message);
+  // Rows mostly come in key order.
+  rows_.insert_or_assign(rows_.end(), std::make_pair(table, std::move(key)), DeterministicBytes(message));
 }
 
 void Core::Impl::Delete(Table table, std::string key) {
