@@ -20,7 +20,9 @@ CommitPipeline::~CommitPipeline() {
 void CommitPipeline::Submit(StepResult step) {
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(this, &CommitPipeline::HasRoom));
-  if (!stopped_) pending_.push_back(std::move(step));
+  if (stopped_) return;
+  pending_rows_ += step.rows.size();
+  pending_.push_back(std::move(step));
 }
 
 void CommitPipeline::Finish() {
@@ -43,6 +45,7 @@ void CommitPipeline::Run() {
       }
       steps.assign(std::make_move_iterator(pending_.begin()), std::make_move_iterator(pending_.end()));
       pending_.clear();
+      pending_rows_ = 0;
     }
     absl::Status written = Write(steps);
     if (!written.ok()) {

@@ -37,8 +37,10 @@ struct CommitOptions {
   std::function<void(const absl::Status&)> fail;
   /// Called after every write. Commit thread.
   std::function<void(const CommitReport&)> report;
-  /// Steps that may wait; Submit blocks beyond them.
+  /// Steps that may wait, and their rows; Submit blocks beyond either. An answer waits for all rows before
+  /// its own, so a step that works off many samples must not get far ahead of the disk.
   size_t max_pending = 1024;
+  size_t max_pending_rows = 2048;
 };
 
 /// Makes steps durable in order, on a thread of its own: stores their artifacts, merges the rows of all
@@ -60,12 +62,13 @@ class CommitPipeline {
   absl::Status Write(std::vector<StepResult>& steps);
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return finishing_ || !pending_.empty(); }
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopped_ || pending_.size() < options_.max_pending;
+    return stopped_ || (pending_.size() < options_.max_pending && pending_rows_ < options_.max_pending_rows);
   }
 
   const CommitOptions options_;
   absl::Mutex mutex_;
   std::deque<StepResult> pending_ ABSL_GUARDED_BY(mutex_);
+  size_t pending_rows_ ABSL_GUARDED_BY(mutex_) = 0;
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;  // nothing is taken any more
   std::thread thread_;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <thread>
 
 #include "absl/synchronization/notification.h"
 #include "common/artifact/directory_store.h"
@@ -61,6 +62,31 @@ TEST(CommitPipeline, MergesWhatWaitsAndKeepsTheOrder) {
   EXPECT_EQ(*recorder.writes[1].back().value, "20");
   ASSERT_EQ(recorder.released.size(), 20u);
   for (uint64_t i = 0; i < 20; ++i) EXPECT_EQ(recorder.released[i], i + 1);
+}
+
+TEST(CommitPipeline, FewRowsWaitForTheDisk) {
+  Recorder recorder;
+  CommitOptions options = recorder.Options();
+  options.max_pending_rows = 3;
+  CommitPipeline pipeline(std::move(options));
+  pipeline.Submit(StepOf(1));
+  recorder.writing.WaitForNotification();
+  absl::Notification submitted;
+  std::thread steps([&] {
+    for (uint64_t id = 2; id <= 9; ++id) {
+      StepResult step = StepOf(id);
+      step.rows.push_back(step.rows.front());
+      pipeline.Submit(std::move(step));
+    }
+    submitted.Notify();
+  });
+  EXPECT_FALSE(submitted.WaitForNotificationWithTimeout(absl::Milliseconds(100)));
+  recorder.open.Notify();
+  steps.join();
+  pipeline.Finish();
+  for (const auto& rows : recorder.writes) EXPECT_LE(rows.size(), 4u);
+  ASSERT_EQ(recorder.released.size(), 9u);
+  for (uint64_t i = 0; i < 9; ++i) EXPECT_EQ(recorder.released[i], i + 1);
 }
 
 TEST(CommitPipeline, SyncsIfAnyStepAsksForIt) {
