@@ -72,6 +72,8 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const std::shared_ptr<rocksdb::Cache>
   rocksdb::ColumnFamilyOptions options;
   options.write_buffer_size = 16 << 20;
   options.max_write_buffer_number = 2;
+  // A slice of a round's samples is a short range of keys: small files have few others written anew with it.
+  options.target_file_size_base = 8 << 20;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
