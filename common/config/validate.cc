@@ -293,8 +293,9 @@ class Validator {
       const bool weighs_distances = method == v1::WEIGHT_METHOD_GAUSSIAN || method == v1::WEIGHT_METHOD_KNN;
       const bool needed = path != "weights.features" || (spec_.rounds() > 0 && weighs_distances);
       if (needed) {
-        Error(path, absl::StrCat("needs a ", path == "weights.features" ? "selection " : "",
-                                 "scorer of a clipscore, hps or pickscore type, and there is none"));
+        Error(path,
+              absl::StrCat("needs a ", path == "weights.features" ? "selection " : "",
+                           "scorer of a clipscore, clip-logit, hps or pickscore type, and there is none"));
       }
       return;
     }

@@ -6,10 +6,10 @@ ScorerFamily FamilyOf(v1::ScorerType type) {
   switch (type) {
     case v1::SCORER_TYPE_CLIPSCORE:
     case v1::SCORER_TYPE_HPS:
-    case v1::SCORER_TYPE_PICKSCORE:
+    case v1::SCORER_TYPE_CLIP_LOGIT:
     case v1::SCORER_TYPE_HPSV2_0:
     case v1::SCORER_TYPE_HPSV2_1:
-    case v1::SCORER_TYPE_PICKSCORE_V1:
+    case v1::SCORER_TYPE_PICKSCORE:
     case v1::SCORER_TYPE_CLIPSCORE_VIT_L_14_COS:
       return ScorerFamily::kClip;
     case v1::SCORER_TYPE_AESTHETIC:
@@ -27,7 +27,7 @@ bool FixesPreprocessing(v1::ScorerType type) {
   switch (type) {
     case v1::SCORER_TYPE_CLIPSCORE:
     case v1::SCORER_TYPE_HPS:
-    case v1::SCORER_TYPE_PICKSCORE:
+    case v1::SCORER_TYPE_CLIP_LOGIT:
     case v1::SCORER_TYPE_AESTHETIC:
       return false;
     default:

@@ -37,8 +37,8 @@ absl::StatusOr<ScorerType> ScorerTypeOf(v1::ScorerType type) {
       return ScorerType::kClipScore;
     case v1::SCORER_TYPE_HPS:
       return ScorerType::kHps;
-    case v1::SCORER_TYPE_PICKSCORE:
-      return ScorerType::kPickScore;
+    case v1::SCORER_TYPE_CLIP_LOGIT:
+      return ScorerType::kClipLogit;
     case v1::SCORER_TYPE_AESTHETIC:
       return ScorerType::kAesthetic;
     case v1::SCORER_TYPE_BLIP_REWARD:
@@ -47,8 +47,8 @@ absl::StatusOr<ScorerType> ScorerTypeOf(v1::ScorerType type) {
       return ScorerType::kHpsV20;
     case v1::SCORER_TYPE_HPSV2_1:
       return ScorerType::kHpsV21;
-    case v1::SCORER_TYPE_PICKSCORE_V1:
-      return ScorerType::kPickScoreV1;
+    case v1::SCORER_TYPE_PICKSCORE:
+      return ScorerType::kPickScore;
     case v1::SCORER_TYPE_CLIPSCORE_VIT_L_14_COS:
       return ScorerType::kClipScoreVitL14Cos;
     case v1::SCORER_TYPE_AESTHETIC_V2:

@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "worker/scorer/aesthetic_score.h"
+#include "worker/scorer/clip_logit_score.h"
 #include "worker/scorer/clip_score.h"
 #include "worker/scorer/clip_score_vit_l_14.h"
 #include "worker/scorer/hps_score.h"
@@ -25,8 +26,8 @@ const ClipDefinition* DefinitionOf(ScorerType type) {
     case ScorerType::kHpsV20:
     case ScorerType::kHpsV21:
       return &HpsV2Definition();
-    case ScorerType::kPickScoreV1:
-      return &PickScoreV1Definition();
+    case ScorerType::kPickScore:
+      return &PickScoreDefinition();
     case ScorerType::kClipScoreVitL14Cos:
     case ScorerType::kAestheticV2:
       return &ClipScoreVitL14Definition();
@@ -61,9 +62,9 @@ absl::StatusOr<std::unique_ptr<Scorer>> LoadClipType(const ScorerSource& source,
       const std::shared_ptr<PromptEncoder> prompts,
       parts.LoadPrompts({source.folder, source.tokenizer.empty() ? source.folder : source.tokenizer}, pin));
   switch (source.type) {
+    case ScorerType::kClipLogit:
     case ScorerType::kPickScore:
-    case ScorerType::kPickScoreV1:
-      return std::make_unique<PickScore>(clip.images, prompts, clip.model->logit_scale());
+      return std::make_unique<ClipLogitScore>(clip.images, prompts, clip.model->logit_scale());
     case ScorerType::kHps:
     case ScorerType::kHpsV20:
     case ScorerType::kHpsV21:

@@ -89,7 +89,7 @@ def test_pickscore(samples, tmp_path):
     image, text = unit_features(model, tmp_path, samples)
     theirs = (model.logit_scale.detach().exp() * torch.diagonal(image @ text.T)).tolist()
     del model
-    check("pickscore-v1", scores(samples, tmp_path, f"pickscore-v1={tmp_path}")["pickscore-v1"], theirs)
+    check("pickscore", scores(samples, tmp_path, f"pickscore={tmp_path}")["pickscore"], theirs)
 
 
 def test_clipscore_and_aesthetic_share_a_tower(samples, tmp_path):

@@ -142,7 +142,7 @@ def test_without_antialias_as_before_torchvision_0_17(samples, tmp_path):
     assert relative_error(ours, reference(model, side, pictures(samples))) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["hpsv2.0", "hpsv2.1", "pickscore-v1", "clipscore-vit-l-14-cos"])
+@pytest.mark.parametrize("name", ["hpsv2.0", "hpsv2.1", "pickscore", "clipscore-vit-l-14-cos"])
 def test_pinned_names_refuse_another_shape(name, samples, tmp_path):
     shape = SHAPES["two layers"]
     folder = write_model(make(shape, 5), shape, tmp_path / "model")

@@ -107,7 +107,7 @@ class Reference:
     def cosine(self, samples):
         return torch.diagonal(self.image(samples) @ self.text().T)
 
-    def pickscore(self, samples):
+    def clip_logit(self, samples):
         return self.model.logit_scale.detach().exp() * self.cosine(samples)
 
     def aesthetic(self, samples, head):
@@ -127,12 +127,12 @@ def test_all_four_on_random_models(samples, tmp_path):
     first = random_clip(tmp_path / "first", 1, image_size=48, patch_size=16)
     second = random_clip(tmp_path / "second", 2, image_size=30, patch_size=10)
     head = random_head(tmp_path / "head", 56)
-    lines = score(samples / "samples.jsonl", tmp_path / "scores.jsonl", f"clipscore={first}", f"hps={second}", f"pickscore={first}",
+    lines = score(samples / "samples.jsonl", tmp_path / "scores.jsonl", f"clipscore={first}", f"hps={second}", f"clip-logit={first}",
                   f"aesthetic={head},clip={second}", f"aesthetic={head},clip={first},name=aesthetic-first")
     a, b = Reference(first), Reference(second)
     assert_scores(lines, "clipscore", a.cosine(samples))
     assert_scores(lines, "hps", b.cosine(samples))
-    assert_scores(lines, "pickscore", a.pickscore(samples))
+    assert_scores(lines, "clip-logit", a.clip_logit(samples))
     assert_scores(lines, "aesthetic", b.aesthetic(samples, head))
     assert_scores(lines, "aesthetic-first", a.aesthetic(samples, head))
 
@@ -140,11 +140,11 @@ def test_all_four_on_random_models(samples, tmp_path):
 def test_all_four_on_the_example(samples, tmp_path):
     tokenizer = f"tokenizer={TOKENIZER}"
     lines = score(samples / "samples.jsonl", tmp_path / "scores.jsonl", f"clipscore={SHAPES}/clip,{tokenizer}",
-                  f"hps={SHAPES}/hps,{tokenizer}", f"pickscore={SHAPES}/clip-heldout,{tokenizer}",
+                  f"hps={SHAPES}/hps,{tokenizer}", f"clip-logit={SHAPES}/clip-heldout,{tokenizer}",
                   f"aesthetic={SHAPES}/aesthetic,clip={SHAPES}/hps")
     assert_scores(lines, "clipscore", Reference(SHAPES / "clip").cosine(samples))
     assert_scores(lines, "hps", Reference(SHAPES / "hps").cosine(samples))
-    assert_scores(lines, "pickscore", Reference(SHAPES / "clip-heldout").pickscore(samples))
+    assert_scores(lines, "clip-logit", Reference(SHAPES / "clip-heldout").clip_logit(samples))
     assert_scores(lines, "aesthetic", Reference(SHAPES / "hps").aesthetic(samples, SHAPES / "aesthetic"))
 
 

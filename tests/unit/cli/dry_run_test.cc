@@ -48,7 +48,7 @@ std::string WithModels(const std::string& name) {
            "vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
                              "patch_size": 14}})"},
       {"aesthetic-v2", ""},
-      {"pickscore-v1", ""},
+      {"pickscore", ""},
       {"image-reward", ""}};
   for (const auto& [file, text] : files) {
     const std::filesystem::path path = models / "stable-diffusion-v1-4" / file;

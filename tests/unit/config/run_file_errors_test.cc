@@ -137,7 +137,8 @@ const Mistake kMistakes[] = {
      "valid names: clip"},
     {"NothingToSelectBy", "type: clipscore\n    path: clip",
      "type: clipscore\n    path: clip\n    role: held_out",
-     "run.yaml:1:1: weights.features needs a selection scorer of a clipscore, hps or pickscore type, and "
+     "run.yaml:1:1: weights.features needs a selection scorer of a clipscore, clip-logit, hps or pickscore "
+     "type, and "
      "there "
      "is "
      "none\nrun.yaml:10:3: scorers has no scorer of role selection with a weight, so there is nothing to "

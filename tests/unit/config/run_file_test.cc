@@ -32,7 +32,7 @@ prompts: {train: [train.txt], evaluation: /abs/eval.txt}
 scorers:
   - {name: clip, type: clipscore, path: clip, tokenizer: base/tokenizer}
   - {name: looks, type: aesthetic, path: head, clip: clip}
-  - {name: held, type: pickscore, path: held, role: held_out}
+  - {name: held, type: clip-logit, path: held, role: held_out}
 )";
 
 RunFile Parse(const std::string& text) {

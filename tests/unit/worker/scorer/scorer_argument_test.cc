@@ -36,7 +36,7 @@ TEST(ScorerArgumentTest, ErrorsSayWhatIsWrong) {
     return std::string(ParseScorerArgument(text).status().message());
   };
   EXPECT_THAT(message("beauty=folder"),
-              HasSubstr("hpsv2.1, pickscore-v1, clipscore-vit-l-14-cos, aesthetic-v2 and imagereward"));
+              HasSubstr("hpsv2.1, pickscore, clipscore-vit-l-14-cos, aesthetic-v2 and imagereward"));
   EXPECT_THAT(message("clipscore"), HasSubstr("TYPE=DIR"));
   EXPECT_THAT(message(""), HasSubstr("TYPE=DIR"));
   EXPECT_THAT(message("clipscore=a,tokenizer="), HasSubstr("TYPE=DIR"));

@@ -21,7 +21,7 @@ absl::StatusOr<std::unique_ptr<ScorerSet>> LoadAll(int64_t batch_size) {
   options.batch_size = batch_size;
   return ScorerSet::Load(
       {ShapesScorer("clip", ScorerType::kClipScore, "clip"), ShapesScorer("taste", ScorerType::kHps, "hps"),
-       ShapesScorer("pick", ScorerType::kPickScore, "clip"),
+       ShapesScorer("logit", ScorerType::kClipLogit, "clip"),
        ShapesScorer("beauty", ScorerType::kAesthetic, "aesthetic")},
       options);
 }
@@ -54,7 +54,7 @@ ScorerSet::Request MakeRequest(const std::vector<Image>& pictures, const std::ve
 
 TEST(ScorerSetTest, ColumnsInTheOrderAskedFor) {
   const auto set = LoadAll(4).value();
-  EXPECT_THAT(set->names(), ElementsAre("clip", "taste", "pick", "beauty"));
+  EXPECT_THAT(set->names(), ElementsAre("clip", "taste", "logit", "beauty"));
   const auto pictures = MakePictures(5);
   const auto prompts = MakePrompts(5);
   ScorerSet::Request request = MakeRequest(pictures, prompts);
@@ -100,7 +100,7 @@ TEST(ScorerSetTest, AScoreDependsOnNeitherItsCompanyNorWhatWasRememberedBefore) 
   }
 }
 
-TEST(ScorerSetTest, PickScoreIsTheScaledCosine) {
+TEST(ScorerSetTest, ClipLogitIsTheScaledCosine) {
   const auto set = LoadAll(4).value();
   const auto pictures = MakePictures(3);
   const auto prompts = MakePrompts(3);
