@@ -11,6 +11,7 @@ merges.txt (openai/clip-vit-large-patch14 or laion/CLIP-ViT-H-14-laion2B-s32B-b7
 name the folder in the run file. PickScore and CLIP are published as safetensors and need no conversion.
 """
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -109,8 +110,8 @@ def image_reward(layout, scorer, heads):
 
 
 def aesthetic(layout, scorer, heads):
-    return {"config.json": {"input_size": layout.shape("layers.0.weight", 2)[1], "layer_sizes": layout.head_sizes(""),
-                            "linear_keys": list(HEAD)}}
+    return {"config.json": {"_scorer": scorer, "input_size": layout.shape("layers.0.weight", 2)[1],
+                            "layer_sizes": layout.head_sizes(""), "linear_keys": list(HEAD)}}
 
 
 # Scorer -> (configuration, the tensors it reads, tokenizer files, heads of the real model, which no tensor tells).
@@ -123,32 +124,51 @@ SCORERS = {
 SCORERS["hpsv2.1"] = SCORERS["hpsv2.0"]
 
 
-def write(path, content):
-    """Whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    if callable(content):
-        content(temporary)
-    else:
-        temporary.write_bytes(content)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.rename(path)
+def vocabulary_files(folder, names):
+    files = [folder / name for name in names] if folder is not None else []
+    for file in files:
+        if not file.is_file():
+            raise Refused(f"{file}: there is no such file")
+    return files
+
+
+def check_free(out):
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise Refused(f"{out}: is there already")
+
+
+@contextlib.contextmanager
+def new_folder(out):
+    """The folder to write into; it gets its name when everything is in it and on the disk."""
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for path in [*partial.iterdir(), partial]:
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def convert(scorer, source, out, tokenizer, heads):
     configure, prefixes, vocabulary, real_heads = SCORERS[scorer]
+    check_free(out)
+    copies = vocabulary_files(tokenizer, vocabulary)
     layout = Layout(source, read_pickle(source))
     configurations = configure(layout, scorer, {part: heads.get(part) or count for part, count in real_heads.items()})
     tensors = {name: tensor.contiguous().clone() for name, tensor in layout.tensors.items() if name.startswith(prefixes)}
-    out.mkdir(parents=True, exist_ok=True)
-    if tokenizer is not None and vocabulary:
-        for name in vocabulary:
-            shutil.copyfile(tokenizer / name, out / name)
-        if configure is hps:
-            configurations["tokenizer_config.json"] = {"text_cleaning": "open_clip"}
-    write(out / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt", "scorer": scorer}))
-    for name, values in configurations.items():
-        write(out / name, (json.dumps(values, indent=2) + "\n").encode())
+    if copies and configure is hps:
+        configurations["tokenizer_config.json"] = {"text_cleaning": "open_clip"}
+    with new_folder(out) as folder:
+        for file in copies:
+            shutil.copyfile(file, folder / file.name)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt", "scorer": scorer})
+        for name, values in configurations.items():
+            (folder / name).write_text(json.dumps(values, indent=2) + "\n")
     return len(tensors), sorted(set(layout.tensors) - set(tensors))
 
 
@@ -162,7 +182,7 @@ def main():
     parser.add_argument("--text-heads", type=int)
     args = parser.parse_args()
     try:
-        count, left_out = convert(args.scorer, args.pickle, args.out, args.tokenizer, {"vision": args.vision_heads, "text": args.text_heads})
+        count, left_out = convert(args.scorer, args.pickle, args.out.resolve(), args.tokenizer, {"vision": args.vision_heads, "text": args.text_heads})
     except (Refused, OSError) as error:
         print(f"convert_scorer.py: {error}", file=sys.stderr)
         return 1

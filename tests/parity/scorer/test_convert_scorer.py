@@ -1,5 +1,6 @@
 """Official checkpoints are pickles: pickle -> convert_scorer.py -> rsidiff-worker score equals the Python reference."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -71,12 +72,41 @@ def test_aesthetic(samples, tmp_path):
     state = {f"layers.{place}.{leaf}": getattr(layer, leaf).detach() for place, layer in zip((0, 2, 4, 6, 7), layers) for leaf in ("weight", "bias")}
     torch.save(state, tmp_path / "head.pth")
     convert("aesthetic-v2", tmp_path / "head.pth", "--out", tmp_path / "head")
+    assert json.loads((tmp_path / "head" / "config.json").read_text())["_scorer"] == "aesthetic-v2"
     ours = scores(samples, tmp_path, f"aesthetic={tmp_path}/head,clip={tmp_path}/clip")["aesthetic"]
     with torch.no_grad():
         x = image_features(model, shape["vision"]["image_size"], pictures(samples))
         for layer in layers:
             x = layer(x)
     assert relative_error(ours, x[:, 0]) < 1e-4
+
+
+def head_pickle(path):
+    sizes = [4, 5, 4, 3, 2, 1]
+    layers = [torch.nn.Linear(a, b).state_dict() for a, b in zip(sizes, sizes[1:])]
+    torch.save({f"layers.{place}.{leaf}": tensor for place, layer in zip((0, 2, 4, 6, 7), layers) for leaf, tensor in layer.items()}, path)
+
+
+@pytest.mark.parametrize("missing", ["vocab.json", "merges.txt"])
+def test_without_the_whole_vocabulary_nothing_is_written(missing, tmp_path):
+    shape = SHAPES["two layers"]
+    torch.save({"state_dict": make(shape, 7).state_dict()}, tmp_path / "hps.pt")
+    (write_clip_vocabulary(tmp_path / "tokenizer") / missing).unlink()
+    done = run_converter("hpsv2.1", tmp_path / "hps.pt", "--tokenizer", tmp_path / "tokenizer", "--out", tmp_path / "out")
+    assert done.returncode == 1 and f"tokenizer/{missing}: there is no such file" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hps.pt", "tokenizer"]
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path):
+    head_pickle(tmp_path / "head.pth")
+    (tmp_path / "empty").mkdir()
+    convert("aesthetic-v2", tmp_path / "head.pth", "--out", tmp_path / "empty")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "empty").iterdir()}
+    assert sorted(before) == ["config.json", "model.safetensors"]
+    done = run_converter("aesthetic-v2", tmp_path / "head.pth", "--out", tmp_path / "empty")
+    assert done.returncode == 1 and "empty: is there already" in done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "empty").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "head.pth"]
 
 
 class Harmful:
