@@ -26,7 +26,8 @@ ClipScore::ClipScore(std::shared_ptr<const ImageEncoder> images, std::shared_ptr
 
 absl::StatusOr<std::vector<double>> ClipScore::Score(ScoreBatch& batch) {
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor image, batch.ImageFeatures(*images_));
-  return RowDots(image, prompts_->Encode(batch.prompts()));
+  RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor text, batch.PromptFeatures(*prompts_));
+  return RowDots(image, text);
 }
 
 absl::StatusOr<at::Tensor> ClipScore::ImageFeatures(ScoreBatch& batch) {

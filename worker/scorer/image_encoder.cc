@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "worker/scorer/unit_rows.h"
 
 namespace rsidiff::worker {
 
@@ -46,10 +47,9 @@ absl::StatusOr<at::Tensor> ImageEncoder::Encode(absl::Span<const Image> images) 
       if (!picture.ok()) return Annotate(picture.status(), absl::StrCat("picture ", begin + row));
       pixels[row].copy_(*picture);
     }
-    at::Tensor embedding = model_->ImageFeatures(pixels).to(at::kCPU, at::kFloat);
     // Before the padding goes, so that this sees the same shape every time too.
-    embedding = embedding / embedding.norm(2, {1}, /*keepdim=*/true);
-    features.narrow(0, begin, rows).copy_(embedding.narrow(0, 0, rows));
+    const at::Tensor unit = UnitRows(model_->ImageFeatures(pixels).to(at::kCPU, at::kFloat));
+    features.narrow(0, begin, rows).copy_(unit.narrow(0, 0, rows));
   }
   return features;
 }

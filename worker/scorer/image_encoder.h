@@ -23,7 +23,8 @@ class ImageEncoder {
                                                               ClipPreprocessor preprocessor,
                                                               int64_t batch_size);
 
-  /// fp32 [N, feature_size()] on the CPU. The error names the picture's index.
+  /// fp32 [N, feature_size()] on the CPU; a row is zero where the embedding has no length. The error names
+  /// the picture's index.
   absl::StatusOr<at::Tensor> Encode(absl::Span<const Image> images) const;
 
   /// projection_dim of the model.

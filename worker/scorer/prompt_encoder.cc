@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "worker/scorer/unit_rows.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -46,8 +47,7 @@ at::Tensor PromptEncoder::EncodeMissing(absl::Span<const std::string* const> pro
     const PaddedTokens tokens = tokenizer_->EncodePadded(*prompt, static_cast<int>(length));
     out = std::copy(tokens.ids.begin(), tokens.ids.end(), out);
   }
-  const at::Tensor embedding = model_->TextFeatures(ids).to(at::kCPU, at::kFloat);
-  return embedding / embedding.norm(2, {1}, /*keepdim=*/true);
+  return UnitRows(model_->TextFeatures(ids).to(at::kCPU, at::kFloat));
 }
 
 at::Tensor PromptEncoder::Encode(absl::Span<const std::string> prompts) {

@@ -25,8 +25,9 @@ class PromptEncoder {
   static absl::StatusOr<std::unique_ptr<PromptEncoder>> Create(
       std::shared_ptr<const ClipModel> model, std::shared_ptr<const ClipTokenizer> tokenizer);
 
-  /// fp32 [N, projection_dim] on the CPU. A prompt of more tokens than the model has positions is cut,
-  /// keeping the end-of-text token last, as transformers' `truncation=True` does.
+  /// fp32 [N, projection_dim] on the CPU; a row is zero where the embedding has no length. A prompt of more
+  /// tokens than the model has positions is cut, keeping the end-of-text token last, as transformers'
+  /// `truncation=True` does.
   at::Tensor Encode(absl::Span<const std::string> prompts);
 
  private:

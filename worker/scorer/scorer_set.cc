@@ -83,33 +83,28 @@ absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source,
   return family == ScorerFamily::kBlipReward ? LoadBlipReward(source, options) : LoadClipType(source, parts);
 }
 
-std::string Label(const ScorerSet::Request& request, size_t i) {
-  return i < request.labels.size() ? request.labels[i] : absl::StrCat("sample ", i);
-}
-
 absl::Status CheckScores(const std::string& scorer, const std::vector<double>& scores,
-                         const ScorerSet::Request& request) {
-  if (scores.size() != request.images.size()) {
+                         const ScoreBatch& batch) {
+  if (scores.size() != batch.images().size()) {
     return absl::InternalError(absl::StrCat("scorer ", scorer, " gave ", scores.size(), " scores for ",
-                                            request.images.size(), " pictures"));
+                                            batch.images().size(), " pictures"));
   }
   for (size_t i = 0; i < scores.size(); ++i) {
     if (std::isfinite(scores[i])) continue;
-    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": ", Label(request, i),
+    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": ", batch.Label(i),
                                             ": score is not finite: ", scores[i], ", prompt \"",
-                                            Excerpt(request.prompts[i]), "\""));
+                                            Excerpt(batch.prompts()[i]), "\""));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckFeatures(const std::string& scorer, const at::Tensor& features,
-                           const ScorerSet::Request& request) {
+absl::Status CheckFeatures(const std::string& scorer, const at::Tensor& features, const ScoreBatch& batch) {
   const at::Tensor finite = features.isfinite().all(1);
-  for (size_t i = 0; i < request.images.size(); ++i) {
+  for (size_t i = 0; i < batch.images().size(); ++i) {
     if (finite[i].item<bool>()) continue;
-    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": ", Label(request, i),
+    return absl::DataLossError(absl::StrCat("scorer ", scorer, ": ", batch.Label(i),
                                             ": image features are not finite, prompt \"",
-                                            Excerpt(request.prompts[i]), "\""));
+                                            Excerpt(batch.prompts()[i]), "\""));
   }
   return absl::OkStatus();
 }
@@ -150,7 +145,7 @@ absl::StatusOr<ScorerSet::Result> ScorerSet::Score(const Request& request) {
     return absl::InvalidArgumentError(absl::StrCat("as many prompts as pictures are needed, not ",
                                                    request.prompts.size(), " for ", request.images.size()));
   }
-  ScoreBatch batch(request.images, request.prompts);
+  ScoreBatch batch(request.images, request.prompts, request.labels);
   Result result;
   const std::vector<std::string> wanted = request.scorers.empty() ? names() : request.scorers;
   for (const std::string& name : wanted) {
@@ -160,14 +155,14 @@ absl::StatusOr<ScorerSet::Result> ScorerSet::Score(const Request& request) {
     RSIDIFF_ASSIGN_OR_RETURN(Scorer * scorer, Find(name));
     absl::StatusOr<std::vector<double>> scores = scorer->Score(batch);
     if (!scores.ok()) return Annotate(scores.status(), absl::StrCat("scorer ", name));
-    RSIDIFF_RETURN_IF_ERROR(CheckScores(name, *scores, request));
+    RSIDIFF_RETURN_IF_ERROR(CheckScores(name, *scores, batch));
     result.columns.push_back({name, *std::move(scores)});
   }
   if (!request.features.empty()) {
     RSIDIFF_ASSIGN_OR_RETURN(Scorer * scorer, Find(request.features));
     absl::StatusOr<at::Tensor> features = scorer->ImageFeatures(batch);
     if (!features.ok()) return Annotate(features.status(), absl::StrCat("scorer ", request.features));
-    RSIDIFF_RETURN_IF_ERROR(CheckFeatures(request.features, *features, request));
+    RSIDIFF_RETURN_IF_ERROR(CheckFeatures(request.features, *features, batch));
     result.features = *std::move(features);
   }
   return result;

@@ -68,9 +68,9 @@ class ScorerSet {
   /// Of the scorers, in the order they were loaded.
   std::vector<std::string> names() const;
 
-  /// NOT_FOUND for an unknown scorer name; DATA_LOSS when a score or feature is NaN or infinite, naming
-  /// scorer, picture and prompt. An embedding of zero length has no direction: its cosine is NaN, so that is
-  /// this error too; CANCELLED when on_progress says so. An empty request gives empty columns.
+  /// NOT_FOUND for an unknown scorer name; DATA_LOSS when a score or feature is NaN or infinite, or an
+  /// embedding has zero length and so no direction, naming scorer, picture and prompt; CANCELLED when
+  /// on_progress says so. An empty request gives empty columns.
   absl::StatusOr<Result> Score(const Request& request);
 
  private:

@@ -198,15 +198,18 @@ def test_not_a_number_names_scorer_sample_and_prompt(samples, tmp_path):
     assert "clipscore" in message and "samples.jsonl:5" in message and "青い三角形と赤い丸" in message
 
 
-@pytest.mark.parametrize("projection", ["visual_projection", "text_projection"])
-def test_an_embedding_of_zero_length_is_an_error(projection, samples, tmp_path):
+@pytest.mark.parametrize("projection, scorer, whose", [
+    ("visual_projection", "clipscore={zero}", "picture"), ("text_projection", "clipscore={zero}", "prompt"),
+    ("visual_projection", "aesthetic={shapes}/aesthetic,clip={zero}", "picture")])
+def test_an_embedding_of_zero_length_is_an_error(projection, scorer, whose, samples, tmp_path):
     folder = tmp_path / "zero"
     shutil.copytree(SHAPES / "clip", folder)
     weights = load_file(folder / "model.safetensors")
     weights[f"{projection}.weight"].zero_()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    message = failed(samples / "samples.jsonl", tmp_path, f"hps={SHAPES}/hps", f"clipscore={folder}")
-    assert "clipscore" in message and "samples.jsonl:1" in message and "not finite" in message
+    message = failed(samples / "samples.jsonl", tmp_path, f"hps={SHAPES}/hps", scorer.format(zero=folder, shapes=SHAPES))
+    told = f"scorer {scorer.split('=')[0]}: {samples}/samples.jsonl:1: the {whose}'s embedding has zero length, prompt \"{PROMPTS[0]}\""
+    assert told in message, message
 
 
 @pytest.mark.parametrize("line, named", [

@@ -9,6 +9,9 @@
 #include <cmath>
 #include <limits>
 
+#include "common/base/digest.h"
+#include "worker/tensor/safetensors.h"
+
 namespace rsidiff::worker {
 namespace {
 
@@ -141,6 +144,51 @@ TEST(ScorerSetTest, EmptyPictureIsAnError) {
   const absl::Status status = set->Score(MakeRequest(pictures, MakePrompts(2))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("picture 1"));
+}
+
+// A scorer of the shapes example's clip/, whose projection of pictures is `value` everywhere.
+ScorerSource WithVisualProjection(float value) {
+  ScorerSource source = ShapesScorer("flat", ScorerType::kClipScore, "clip");
+  source.folder = std::filesystem::path(::testing::TempDir()) / RandomId();
+  std::filesystem::copy(kShapes / "clip", source.folder);
+  NamedTensors tensors = SafetensorsFile::Open(kShapes / "clip/model.safetensors").value()->GetAll().value();
+  for (auto& [name, tensor] : tensors) {
+    if (name == "visual_projection.weight") tensor = at::full_like(tensor, value);
+  }
+  EXPECT_TRUE(WriteSafetensors(source.folder / "model.safetensors", tensors, {{"format", "pt"}}).ok());
+  return source;
+}
+
+absl::Status FeaturesStatus(const ScorerSource& source) {
+  const auto set =
+      ScorerSet::Load({ShapesScorer("taste", ScorerType::kHps, "hps"), source}, ScorerSet::Options()).value();
+  const auto pictures = MakePictures(3);
+  const auto prompts = MakePrompts(3);
+  const std::vector<std::string> labels = {"sample 7", "sample 8", "sample 9"};
+  ScorerSet::Request request = MakeRequest(pictures, prompts);
+  request.labels = labels;
+  request.scorers = {"taste"};
+  request.features = source.name;
+  const absl::Status status = set->Score(request).status();
+  std::filesystem::remove_all(source.folder);
+  return status;
+}
+
+TEST(ScorerSetTest, FeaturesOfZeroLengthNameThePicture) {
+  const absl::Status status = FeaturesStatus(WithVisualProjection(0));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(
+      status.message(),
+      "scorer flat: sample 7: the picture's embedding has zero length, prompt \"a red circle and 0 blue "
+      "squares\"");
+}
+
+TEST(ScorerSetTest, FeaturesThatAreNoNumbersNameThePicture) {
+  const absl::Status status = FeaturesStatus(WithVisualProjection(std::numeric_limits<float>::quiet_NaN()));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(
+      status.message(),
+      "scorer flat: sample 7: image features are not finite, prompt \"a red circle and 0 blue squares\"");
 }
 
 TEST(ScorerSetTest, LoadErrorsNameTheScorer) {
