@@ -15,7 +15,8 @@ enum class ScorerFamily {
 /// By name of each type, so that a type added later is never taken for a CLIP model.
 ScorerFamily FamilyOf(v1::ScorerType type);
 
-/// Whether a type fixes the preprocessing, so that its folder may do without preprocessor_config.json.
+/// Whether the type itself says how pictures are prepared, so that the folder may do without
+/// preprocessor_config.json: pinned types fix it, and a BLIP reward has ImageReward's where there is no file.
 bool FixesPreprocessing(v1::ScorerType type);
 
 }  // namespace rsidiff

@@ -43,7 +43,10 @@ bool TrainsLora(const v1::RunSpec& spec) {
 }
 
 ModelCache::ModelCache(ArtifactStore& store, c10::Device device, fs::path folders)
-    : store_(store), device_(device), folders_(std::move(folders)) {}
+    : store_(store),
+      device_(device),
+      folders_(std::move(folders)),
+      parts_(ScorerParts::Options{{device, at::kFloat}}) {}
 
 absl::StatusOr<fs::path> ModelCache::Folder(const std::string& digest) {
   return MaterializeFolder(store_, digest, folders_);
@@ -125,10 +128,13 @@ absl::StatusOr<ScorerSet*> ModelCache::Scorers(const v1::TaskPayload& payload) {
     }
     sources.push_back(std::move(source));
   }
+  // What the new set has in common with the one that has to leave stays.
+  std::vector<std::shared_ptr<const void>> common;
+  for (const ScorerSource& source : sources) {
+    common.push_back(parts_.Loaded(source.clip.empty() ? source.folder : source.clip));
+  }
   Trim(scorers_);
-  ScorerSet::Options options;
-  options.compute = {device_, at::kFloat};
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ScorerSet> scorers, ScorerSet::Load(sources, options));
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ScorerSet> scorers, ScorerSet::Load(sources, parts_));
   scorers_.push_front({key, std::move(scorers)});
   return scorers_.front().scorers.get();
 }

@@ -19,7 +19,7 @@ namespace rsidiff::worker {
 
 /// Loaded models, so that a task pays only for what changed since the last one: a new checkpoint of a known
 /// model replaces the UNet's values and leaves text encoder and VAE alone. Keeps the models of the two runs
-/// used last. Not thread-safe.
+/// used last; a scorer's weights that both runs need are there once. Not thread-safe.
 class ModelCache {
  public:
   /// `folders` is where model folders are laid out as links to the store's files.
@@ -55,6 +55,7 @@ class ModelCache {
   const c10::Device device_;
   const std::filesystem::path folders_;
   std::list<LoadedPipeline> pipelines_;  // most recently used first
+  ScorerParts parts_;
   std::list<LoadedScorers> scorers_;
 };
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "worker/scorer/clip_definition.h"
 #include "worker/scorer/clip_score.h"
 #include "worker/tensor/json_config.h"
 #include "worker/tensor/safetensors.h"
@@ -53,13 +54,13 @@ absl::StatusOr<Affine> LoadLayer(const SafetensorsFile& file, int layer, int64_t
 }
 
 /// The layers' composition. `sizes` gets the width behind each.
-struct Head {
+struct Layers {
   Affine affine;
   std::vector<int64_t> sizes;
 };
 
-absl::StatusOr<Head> LoadHead(const SafetensorsFile& file, int64_t feature_size) {
-  Head head;
+absl::StatusOr<Layers> LoadLayers(const SafetensorsFile& file, int64_t feature_size) {
+  Layers head;
   head.affine = {at::eye(feature_size, at::kDouble), at::zeros({feature_size}, at::kDouble)};
   for (int layer : kLayers) {
     RSIDIFF_ASSIGN_OR_RETURN(const Affine next, LoadLayer(file, layer, head.affine.weight.size(0)));
@@ -77,9 +78,11 @@ absl::StatusOr<Head> LoadHead(const SafetensorsFile& file, int64_t feature_size)
   return head;
 }
 
-absl::Status CheckConfig(const std::filesystem::path& file, int64_t feature_size,
-                         const std::vector<int64_t>& sizes) {
+/// The scorer whose head it is; may be empty.
+absl::StatusOr<std::string> CheckConfig(const std::filesystem::path& file, int64_t feature_size,
+                                        const std::vector<int64_t>& sizes) {
   RSIDIFF_ASSIGN_OR_RETURN(JsonConfig json, JsonConfig::Load(file));
+  const std::string scorer = json.String("_scorer", "");
   if (const int64_t input_size = json.Int("input_size", feature_size); input_size != feature_size) {
     json.AddProblem(
         absl::StrCat("input_size is not the CLIP model's projection_dim: ", input_size, ", ", feature_size));
@@ -92,35 +95,38 @@ absl::Status CheckConfig(const std::filesystem::path& file, int64_t feature_size
   // Descriptions; dropout, which does nothing outside training; and the name of a folder that the caller
   // gives.
   json.Ignore({"architecture", "architectures", "model_type", "input", "clip", "dropout", "range"});
-  return json.CheckAllRead();
+  RSIDIFF_RETURN_IF_ERROR(json.CheckAllRead());
+  return scorer;
 }
 
 }  // namespace
 
-AestheticScore::AestheticScore(std::shared_ptr<const ImageEncoder> images, at::Tensor direction, double bias)
-    : images_(std::move(images)), direction_(std::move(direction)), bias_(bias) {}
-
-absl::StatusOr<std::unique_ptr<AestheticScore>> AestheticScore::Load(
-    const std::filesystem::path& folder, std::shared_ptr<const ImageEncoder> images, Shape shape) {
-  const int64_t feature_size = images->feature_size();
+absl::StatusOr<AestheticHead> LoadAestheticHead(const std::filesystem::path& folder, int64_t feature_size,
+                                                AestheticShape shape) {
   RSIDIFF_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(folder / "model.safetensors"));
-  RSIDIFF_ASSIGN_OR_RETURN(const Head head, LoadHead(*file, feature_size));
-  if (shape == Shape::kPinned && head.sizes != kPinnedSizes) {
+  RSIDIFF_ASSIGN_OR_RETURN(const Layers layers, LoadLayers(*file, feature_size));
+  if (shape == AestheticShape::kPinned && layers.sizes != kPinnedSizes) {
     return absl::InvalidArgumentError(absl::StrCat(file->path(), ": layers of ",
-                                                   absl::StrJoin(head.sizes, ", "), " outputs, not of ",
+                                                   absl::StrJoin(layers.sizes, ", "), " outputs, not of ",
                                                    absl::StrJoin(kPinnedSizes, ", ")));
   }
   if (std::filesystem::exists(folder / "config.json")) {
-    RSIDIFF_RETURN_IF_ERROR(CheckConfig(folder / "config.json", feature_size, head.sizes));
+    RSIDIFF_ASSIGN_OR_RETURN(const std::string scorer,
+                             CheckConfig(folder / "config.json", feature_size, layers.sizes));
+    if (shape == AestheticShape::kPinned) {
+      RSIDIFF_RETURN_IF_ERROR(Annotate(CheckScorerName(scorer, "aesthetic-v2"), folder.string()));
+    }
   }
-  return std::unique_ptr<AestheticScore>(new AestheticScore(
-      std::move(images), head.affine.weight.to(at::kFloat), head.affine.bias.item<double>()));
+  return AestheticHead{layers.affine.weight.to(at::kFloat), layers.affine.bias.item<double>()};
 }
+
+AestheticScore::AestheticScore(AestheticHead head, std::shared_ptr<const ImageEncoder> images)
+    : head_(std::move(head)), images_(std::move(images)) {}
 
 absl::StatusOr<std::vector<double>> AestheticScore::Score(ScoreBatch& batch) {
   RSIDIFF_ASSIGN_OR_RETURN(const at::Tensor features, batch.ImageFeatures(*images_));
-  std::vector<double> scores = RowDots(features, direction_);
-  for (double& score : scores) score += bias_;
+  std::vector<double> scores = RowDots(features, head_.direction);
+  for (double& score : scores) score += head_.bias;
   return scores;
 }
 

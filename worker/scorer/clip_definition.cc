@@ -1,7 +1,5 @@
 #include "worker/scorer/clip_definition.h"
 
-#include <vector>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
@@ -14,33 +12,6 @@ constexpr int64_t kBegin = kTokens - 2;
 constexpr int64_t kEnd = kTokens - 1;
 // Old configurations carry 2 and mean the highest id, which is the end token's.
 constexpr int64_t kLegacyEnd = 2;
-
-class Differences {
- public:
-  template <typename T>
-  void Compare(absl::string_view key, const T& found, const T& wanted) {
-    if (found != wanted) list_.push_back(absl::StrCat(key, " is ", found, ", not ", wanted));
-  }
-  void CompareEncoders(const std::string& tower, const ClipEncoderConfig& found,
-                       const ClipEncoderConfig& wanted) {
-    Compare(tower + ".hidden_size", found.hidden_size, wanted.hidden_size);
-    Compare(tower + ".intermediate_size", found.intermediate_size, wanted.intermediate_size);
-    Compare(tower + ".num_hidden_layers", found.num_hidden_layers, wanted.num_hidden_layers);
-    Compare(tower + ".num_attention_heads", found.num_attention_heads, wanted.num_attention_heads);
-    Compare(tower + ".layer_norm_eps", found.layer_norm_eps, wanted.layer_norm_eps);
-    if (found.hidden_act != wanted.hidden_act) {
-      list_.push_back(absl::StrCat(tower, ".hidden_act is not ",
-                                   wanted.hidden_act == ClipActivation::kGelu ? "gelu" : "quick_gelu"));
-    }
-  }
-  absl::Status ToStatus() const {
-    if (list_.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("config.json: ", absl::StrJoin(list_, "; ")));
-  }
-
- private:
-  std::vector<std::string> list_;
-};
 
 ClipConfig MakeConfig(const ClipEncoderConfig& text, const ClipEncoderConfig& vision,
                       int64_t projection_dim) {
@@ -59,9 +30,33 @@ absl::Status CheckScorerName(absl::string_view found, absl::string_view wanted) 
       absl::StrCat("config.json: these are the weights of ", found, ", not of ", wanted));
 }
 
+void ConfigDifferences::CompareEncoders(const std::string& tower, const ClipEncoderConfig& found,
+                                        const ClipEncoderConfig& wanted) {
+  Compare(tower + ".hidden_size", found.hidden_size, wanted.hidden_size);
+  Compare(tower + ".intermediate_size", found.intermediate_size, wanted.intermediate_size);
+  Compare(tower + ".num_hidden_layers", found.num_hidden_layers, wanted.num_hidden_layers);
+  Compare(tower + ".num_attention_heads", found.num_attention_heads, wanted.num_attention_heads);
+  Compare(tower + ".layer_norm_eps", found.layer_norm_eps, wanted.layer_norm_eps);
+  if (found.hidden_act != wanted.hidden_act) {
+    list_.push_back(absl::StrCat(tower, ".hidden_act is not ",
+                                 wanted.hidden_act == ClipActivation::kGelu ? "gelu" : "quick_gelu"));
+  }
+}
+
+void ConfigDifferences::CompareVision(const ClipVisionConfig& found, const ClipVisionConfig& wanted) {
+  CompareEncoders("vision_config", found.encoder, wanted.encoder);
+  Compare("vision_config.image_size", found.image_size, wanted.image_size);
+  Compare("vision_config.patch_size", found.patch_size, wanted.patch_size);
+}
+
+absl::Status ConfigDifferences::ToStatus() const {
+  if (list_.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("config.json: ", absl::StrJoin(list_, "; ")));
+}
+
 absl::Status CheckClipConfig(const ClipConfig& found, const ClipConfig& wanted, absl::string_view scorer) {
   RSIDIFF_RETURN_IF_ERROR(CheckScorerName(found.scorer, scorer));
-  Differences differences;
+  ConfigDifferences differences;
   differences.Compare("projection_dim", found.projection_dim, wanted.projection_dim);
   differences.CompareEncoders("text_config", found.text.encoder, wanted.text.encoder);
   differences.Compare("text_config.vocab_size", found.text.vocab_size, wanted.text.vocab_size);
@@ -70,9 +65,7 @@ absl::Status CheckClipConfig(const ClipConfig& found, const ClipConfig& wanted, 
   if (found.text.eos_token_id != kLegacyEnd) {
     differences.Compare("text_config.eos_token_id", found.text.eos_token_id, wanted.text.eos_token_id);
   }
-  differences.CompareEncoders("vision_config", found.vision.encoder, wanted.vision.encoder);
-  differences.Compare("vision_config.image_size", found.vision.image_size, wanted.vision.image_size);
-  differences.Compare("vision_config.patch_size", found.vision.patch_size, wanted.vision.patch_size);
+  differences.CompareVision(found.vision, wanted.vision);
   return differences.ToStatus();
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/text/clip_tokenizer.h"
 #include "worker/model/clip_config.h"
@@ -15,6 +17,23 @@ struct ClipDefinition {
   ClipConfig model;
   ClipPreprocessing preprocessing;
   TextCleaning cleaning = TextCleaning::kTransformers;
+};
+
+/// Collects where a config.json differs from a pinned model's, each by its key.
+class ConfigDifferences {
+ public:
+  template <typename T>
+  void Compare(absl::string_view key, const T& found, const T& wanted) {
+    if (found != wanted) list_.push_back(absl::StrCat(key, " is ", found, ", not ", wanted));
+  }
+  void CompareEncoders(const std::string& tower, const ClipEncoderConfig& found,
+                       const ClipEncoderConfig& wanted);
+  void CompareVision(const ClipVisionConfig& found, const ClipVisionConfig& wanted);
+  /// INVALID_ARGUMENT that lists them, if there are any.
+  absl::Status ToStatus() const;
+
+ private:
+  std::vector<std::string> list_;
 };
 
 /// OK when `found` computes what `wanted` does, whatever its weights; else INVALID_ARGUMENT that names each

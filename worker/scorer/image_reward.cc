@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "worker/scorer/clip_definition.h"
 
@@ -25,32 +26,21 @@ ClipPreprocessing OwnPreprocessing(int64_t image_size) {
   return preprocessing;
 }
 
-bool SameEncoder(const ClipEncoderConfig& a, const ClipEncoderConfig& b) {
-  return a.hidden_size == b.hidden_size && a.intermediate_size == b.intermediate_size &&
-         a.num_hidden_layers == b.num_hidden_layers && a.num_attention_heads == b.num_attention_heads &&
-         a.layer_norm_eps == b.layer_norm_eps && a.hidden_act == b.hidden_act;
-}
-
 absl::Status CheckPinned(const BlipRewardConfig& found) {
   RSIDIFF_RETURN_IF_ERROR(CheckScorerName(found.scorer, kName));
   const BlipRewardConfig wanted = ImageRewardConfig();
-  std::string differing;
-  const auto check = [&differing](const char* key, bool same) {
-    if (!same) absl::StrAppend(&differing, differing.empty() ? "" : ", ", key);
-  };
-  check("vision_config", SameEncoder(found.vision.encoder, wanted.vision.encoder) &&
-                             found.vision.image_size == wanted.vision.image_size &&
-                             found.vision.patch_size == wanted.vision.patch_size);
-  check("text_config", SameEncoder(found.text.encoder, wanted.text.encoder) &&
-                           found.text.vocab_size == wanted.text.vocab_size &&
-                           found.text.max_position_embeddings == wanted.text.max_position_embeddings);
-  check("head_sizes", found.head_sizes == wanted.head_sizes);
-  check("max_text_length", found.max_text_length == wanted.max_text_length);
-  check("reward_mean", found.reward_mean == wanted.reward_mean);
-  check("reward_std", found.reward_std == wanted.reward_std);
-  if (differing.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("config.json: other values than ", kName,
-                                                 "'s in: ", differing, "; blip-reward takes any shape"));
+  ConfigDifferences differences;
+  differences.CompareVision(found.vision, wanted.vision);
+  differences.CompareEncoders("text_config", found.text.encoder, wanted.text.encoder);
+  differences.Compare("text_config.vocab_size", found.text.vocab_size, wanted.text.vocab_size);
+  differences.Compare("text_config.max_position_embeddings", found.text.max_position_embeddings,
+                      wanted.text.max_position_embeddings);
+  differences.Compare("head_sizes", absl::StrJoin(found.head_sizes, ", "),
+                      absl::StrJoin(wanted.head_sizes, ", "));
+  differences.Compare("max_text_length", found.max_text_length, wanted.max_text_length);
+  differences.Compare("reward_mean", found.reward_mean, wanted.reward_mean);
+  differences.Compare("reward_std", found.reward_std, wanted.reward_std);
+  return differences.ToStatus();
 }
 
 absl::StatusOr<ClipPreprocessing> LoadPreprocessing(const std::filesystem::path& folder, int64_t image_size,
@@ -58,7 +48,9 @@ absl::StatusOr<ClipPreprocessing> LoadPreprocessing(const std::filesystem::path&
   const ClipPreprocessing own = OwnPreprocessing(image_size);
   if (!std::filesystem::exists(folder / "preprocessor_config.json")) return own;
   RSIDIFF_ASSIGN_OR_RETURN(const ClipPreprocessing found, LoadClipPreprocessing(folder, own));
-  if (shape == ImageReward::Shape::kPinned) RSIDIFF_RETURN_IF_ERROR(CheckSamePreprocessing(found, own));
+  if (shape == ImageReward::Shape::kPinned) {
+    RSIDIFF_RETURN_IF_ERROR(Annotate(CheckSamePreprocessing(found, own), folder.string()));
+  }
   if (!(found.output_size == ClipPreprocessing::Size{image_size, image_size})) {
     return absl::FailedPreconditionError(absl::StrCat(
         "preprocessor_config.json makes pictures of another size than image_size in config.json: ",
@@ -69,7 +61,7 @@ absl::StatusOr<ClipPreprocessing> LoadPreprocessing(const std::filesystem::path&
 
 }  // namespace
 
-ImageReward::ImageReward(std::unique_ptr<BlipRewardModel> model,
+ImageReward::ImageReward(std::shared_ptr<const BlipRewardModel> model,
                          std::unique_ptr<WordPieceTokenizer> tokenizer, ClipPreprocessor preprocessor,
                          int64_t batch_size)
     : model_(std::move(model)),
@@ -78,27 +70,26 @@ ImageReward::ImageReward(std::unique_ptr<BlipRewardModel> model,
       batch_size_(batch_size) {}
 
 absl::StatusOr<std::unique_ptr<ImageReward>> ImageReward::Load(const std::filesystem::path& folder,
-                                                               const Options& options, Shape shape) {
-  if (options.batch_size < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("batch size below 1: ", options.batch_size));
-  }
+                                                               const std::filesystem::path& vocabulary,
+                                                               Shape shape, ScorerParts& parts) {
+  const int64_t batch_size = parts.options().batch_size;
+  if (batch_size < 1) return absl::InvalidArgumentError(absl::StrCat("batch size below 1: ", batch_size));
   RSIDIFF_ASSIGN_OR_RETURN(const BlipRewardConfig config, LoadBlipRewardConfig(folder));
-  if (shape == Shape::kPinned) RSIDIFF_RETURN_IF_ERROR(CheckPinned(config));
+  if (shape == Shape::kPinned) RSIDIFF_RETURN_IF_ERROR(Annotate(CheckPinned(config), folder.string()));
   RSIDIFF_ASSIGN_OR_RETURN(const ClipPreprocessing preprocessing,
                            LoadPreprocessing(folder, config.vision.image_size, shape));
   // BLIP adds both to BERT's vocabulary; ImageReward's prompts begin with neither.
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<WordPieceTokenizer> tokenizer,
-                           WordPieceTokenizer::Load(options.tokenizer, {"[DEC]", "[ENC]"}));
+                           WordPieceTokenizer::Load(vocabulary, {"[DEC]", "[ENC]"}));
   const int64_t tokens = tokenizer->vocab_size();
   if (tokens > config.text.vocab_size || (shape == Shape::kPinned && tokens != config.text.vocab_size)) {
     return absl::FailedPreconditionError(
-        absl::StrCat((options.tokenizer / "vocab.txt").string(), " and [DEC], [ENC] have ", tokens,
+        absl::StrCat((vocabulary / "vocab.txt").string(), " and [DEC], [ENC] have ", tokens,
                      " tokens, vocab_size in config.json is ", config.text.vocab_size));
   }
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<BlipRewardModel> model,
-                           BlipRewardModel::Load(folder, options.compute));
-  return std::unique_ptr<ImageReward>(new ImageReward(std::move(model), std::move(tokenizer),
-                                                      ClipPreprocessor(preprocessing), options.batch_size));
+  RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<const BlipRewardModel> model, parts.LoadReward(folder));
+  return std::unique_ptr<ImageReward>(
+      new ImageReward(std::move(model), std::move(tokenizer), ClipPreprocessor(preprocessing), batch_size));
 }
 
 absl::StatusOr<std::vector<double>> ImageReward::Score(ScoreBatch& batch) {

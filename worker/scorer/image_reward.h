@@ -11,6 +11,7 @@
 #include "worker/model/blip_reward_model.h"
 #include "worker/scorer/clip_preprocessor.h"
 #include "worker/scorer/scorer.h"
+#include "worker/scorer/scorer_parts.h"
 
 namespace rsidiff::worker {
 
@@ -19,18 +20,14 @@ namespace rsidiff::worker {
 /// prompts are cut at 35 tokens of BERT's tokenizer. Each picture goes through the network with its prompt.
 class ImageReward final : public Scorer {
  public:
-  struct Options {
-    ComputeOptions compute;
-    /// Pictures a forward pass; the last pass is padded to it, so that no score depends on how many came.
-    int64_t batch_size = 8;
-    std::filesystem::path tokenizer;  // with vocab.txt
-  };
   enum class Shape { kAny, kPinned };  // kPinned: the configuration has to be ImageReward's own
 
-  /// Reads BlipRewardModel's folder, vocab.txt, and, where there, preprocessor_config.json. Errors name the
-  /// file and the key or tensor.
+  /// Reads config.json of `folder`, vocab.txt of `vocabulary`, where there preprocessor_config.json, and last
+  /// the weights, unless `parts` has them. Errors name the file and the key or tensor. The last forward pass
+  /// is padded to the batch size, so that no score depends on how many pictures came.
   static absl::StatusOr<std::unique_ptr<ImageReward>> Load(const std::filesystem::path& folder,
-                                                           const Options& options, Shape shape);
+                                                           const std::filesystem::path& vocabulary,
+                                                           Shape shape, ScorerParts& parts);
 
   absl::StatusOr<std::vector<double>> Score(ScoreBatch& batch) override;
 
@@ -39,10 +36,10 @@ class ImageReward final : public Scorer {
   absl::StatusOr<at::Tensor> ImageFeatures(ScoreBatch& batch) override;
 
  private:
-  ImageReward(std::unique_ptr<BlipRewardModel> model, std::unique_ptr<WordPieceTokenizer> tokenizer,
+  ImageReward(std::shared_ptr<const BlipRewardModel> model, std::unique_ptr<WordPieceTokenizer> tokenizer,
               ClipPreprocessor preprocessor, int64_t batch_size);
 
-  std::unique_ptr<BlipRewardModel> model_;
+  std::shared_ptr<const BlipRewardModel> model_;
   std::unique_ptr<WordPieceTokenizer> tokenizer_;
   ClipPreprocessor preprocessor_;
   int64_t batch_size_;

@@ -1,79 +1,107 @@
 #include "worker/scorer/scorer_parts.h"
 
+#include <algorithm>
+#include <iterator>
+#include <set>
 #include <system_error>
+#include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 
 namespace rsidiff::worker {
 namespace {
 
-// Two spellings of one folder are one.
-std::string Key(const std::filesystem::path& folder) {
+namespace fs = std::filesystem;
+
+// Two spellings of one path are one.
+std::string Canonical(const fs::path& path) {
   std::error_code error;
-  const std::filesystem::path canonical = std::filesystem::canonical(folder, error);
-  return error ? folder.string() : canonical.string();
+  const fs::path canonical = fs::canonical(path, error);
+  return error ? path.string() : canonical.string();
 }
 
-absl::StatusOr<ClipPreprocessing> LoadPreprocessing(const std::filesystem::path& folder,
-                                                    const ClipDefinition* definition) {
-  if (definition == nullptr) return LoadClipPreprocessing(folder);
-  if (!std::filesystem::exists(folder / "preprocessor_config.json")) return definition->preprocessing;
-  RSIDIFF_ASSIGN_OR_RETURN(const ClipPreprocessing found,
-                           LoadClipPreprocessing(folder, definition->preprocessing));
-  absl::Status same = CheckSamePreprocessing(found, definition->preprocessing);
-  if (!same.ok()) return Annotate(same, folder.string());
-  return found;
+// What decides which model a folder holds: its configuration and weights, wherever they lie.
+std::string ModelKey(const fs::path& folder) {
+  std::set<std::string> files;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name != "config.json" && !absl::StrContains(name, ".safetensors")) continue;
+    files.insert(absl::StrCat(name, "=", Canonical(entry->path())));
+  }
+  return absl::StrJoin(files, "\n");
+}
+
+template <typename Kept>
+auto Find(const Kept& kept, const std::string& key) {
+  const auto found = kept.find(key);
+  return found == kept.end() ? nullptr : found->second.lock();
+}
+
+template <typename Kept, typename Part>
+void Keep(Kept& kept, const std::string& key, const std::shared_ptr<Part>& part) {
+  for (auto entry = kept.begin(); entry != kept.end();) {
+    entry = entry->second.expired() ? kept.erase(entry) : std::next(entry);
+  }
+  kept[key] = part;
 }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const ClipModel>> ScorerParts::LoadModel(const std::filesystem::path& folder) {
-  std::shared_ptr<const ClipModel>& model = models_[Key(folder)];
-  if (model == nullptr) {
-    RSIDIFF_ASSIGN_OR_RETURN(model, ClipModel::Load(folder, options_.compute));
-  }
-  return model;
-}
-
-absl::StatusOr<ScorerParts::Clip> ScorerParts::LoadClip(const std::filesystem::path& folder, const Pin& pin) {
-  RSIDIFF_ASSIGN_OR_RETURN(const ClipConfig config, LoadClipConfig(folder));
-  if (pin.definition != nullptr) {
-    const absl::Status same = CheckClipConfig(config, pin.definition->model, pin.scorer);
-    if (!same.ok()) return Annotate(same, folder.string());
-  }
-  RSIDIFF_ASSIGN_OR_RETURN(const ClipPreprocessing preprocessing, LoadPreprocessing(folder, pin.definition));
+absl::StatusOr<ScorerParts::Clip> ScorerParts::LoadClip(const CheckedClip& checked) {
+  const std::string key = ModelKey(checked.folders.model);
   Clip clip;
-  RSIDIFF_ASSIGN_OR_RETURN(clip.model, LoadModel(folder));
-  for (const Encoder& encoder : encoders_) {
-    if (encoder.folder == Key(folder) && CheckSamePreprocessing(encoder.preprocessing, preprocessing).ok()) {
-      clip.images = encoder.images;
-      return clip;
-    }
+  clip.model = Find(models_, key);
+  if (clip.model == nullptr) {
+    RSIDIFF_ASSIGN_OR_RETURN(clip.model, ClipModel::Load(checked.folders.model, options_.compute));
+    Keep(models_, key, clip.model);
   }
-  RSIDIFF_ASSIGN_OR_RETURN(
-      clip.images, ImageEncoder::Create(clip.model, ClipPreprocessor(preprocessing), options_.batch_size));
-  encoders_.push_back({Key(folder), preprocessing, clip.images});
+  RSIDIFF_ASSIGN_OR_RETURN(clip.images, Images(key, checked, clip.model));
+  if (checked.tokenizer == nullptr) return clip;
+  const std::string prompts_key = absl::StrCat(key, "\n", Canonical(checked.folders.tokenizer), "\n",
+                                               static_cast<int>(checked.tokenizer->cleaning()));
+  clip.prompts = Find(prompts_, prompts_key);
+  if (clip.prompts == nullptr) {
+    RSIDIFF_ASSIGN_OR_RETURN(clip.prompts, PromptEncoder::Create(clip.model, checked.tokenizer));
+    Keep(prompts_, prompts_key, clip.prompts);
+  }
   return clip;
 }
 
-absl::StatusOr<std::shared_ptr<PromptEncoder>> ScorerParts::LoadPrompts(const TextSource& source,
-                                                                        const Pin& pin) {
-  const TextCleaning cleaning =
-      pin.definition == nullptr ? TextCleaning::kTransformers : pin.definition->cleaning;
-  RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<const ClipTokenizer> tokenizer,
-                           ClipTokenizer::Load(source.tokenizer, cleaning));
-  if (pin.definition != nullptr) {
-    const absl::Status same = CheckClipTokenizer(*tokenizer, cleaning);
-    if (!same.ok()) return Annotate(same, source.tokenizer.string());
+absl::StatusOr<std::shared_ptr<const ImageEncoder>> ScorerParts::Images(
+    const std::string& model_key, const CheckedClip& checked, std::shared_ptr<const ClipModel> model) {
+  encoders_.erase(std::remove_if(encoders_.begin(), encoders_.end(),
+                                 [](const Encoder& encoder) { return encoder.images.expired(); }),
+                  encoders_.end());
+  for (const Encoder& encoder : encoders_) {
+    if (encoder.model_key == model_key &&
+        CheckSamePreprocessing(encoder.preprocessing, checked.preprocessing).ok()) {
+      return encoder.images.lock();
+    }
   }
-  const std::string key = absl::StrCat(Key(source.clip), "\n", Key(source.tokenizer), "\n",
-                                       static_cast<int>(tokenizer->cleaning()));
-  std::shared_ptr<PromptEncoder>& encoder = prompts_[key];
-  if (encoder != nullptr) return encoder;
-  RSIDIFF_ASSIGN_OR_RETURN(const std::shared_ptr<const ClipModel> model, LoadModel(source.clip));
-  RSIDIFF_ASSIGN_OR_RETURN(encoder, PromptEncoder::Create(model, tokenizer));
-  return encoder;
+  RSIDIFF_ASSIGN_OR_RETURN(
+      std::shared_ptr<const ImageEncoder> images,
+      ImageEncoder::Create(std::move(model), ClipPreprocessor(checked.preprocessing), options_.batch_size));
+  encoders_.push_back({model_key, checked.preprocessing, images});
+  return images;
+}
+
+absl::StatusOr<std::shared_ptr<const BlipRewardModel>> ScorerParts::LoadReward(const fs::path& folder) {
+  const std::string key = ModelKey(folder);
+  if (std::shared_ptr<const BlipRewardModel> found = Find(rewards_, key)) return found;
+  RSIDIFF_ASSIGN_OR_RETURN(std::shared_ptr<const BlipRewardModel> model,
+                           BlipRewardModel::Load(folder, options_.compute));
+  Keep(rewards_, key, model);
+  return model;
+}
+
+std::shared_ptr<const void> ScorerParts::Loaded(const fs::path& folder) const {
+  const std::string key = ModelKey(folder);
+  if (std::shared_ptr<const ClipModel> model = Find(models_, key)) return model;
+  return Find(rewards_, key);
 }
 
 }  // namespace rsidiff::worker

@@ -4,61 +4,67 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "common/text/clip_tokenizer.h"
+#include "worker/model/blip_reward_model.h"
 #include "worker/model/clip_model.h"
-#include "worker/scorer/clip_definition.h"
+#include "worker/scorer/checked_clip.h"
 #include "worker/scorer/image_encoder.h"
 #include "worker/scorer/prompt_encoder.h"
 
 namespace rsidiff::worker {
 
-/// What scorers share: one loaded model for each folder, one image encoder for each model and preprocessing,
-/// one prompt encoder for each model and tokenizer, however many scorers ask for them. Not thread-safe.
+/// What scorers share, of one set and of several: one loaded model for equal files, one image encoder for
+/// each model and preprocessing, one prompt encoder for each model and tokenizer, however many scorers ask
+/// for them. Each is kept for as long as a scorer holds it. Folders whose config.json and weights are links
+/// to the same files hold the same model, as in a worker's folders, which are links to artifacts. Not
+/// thread-safe.
 class ScorerParts {
  public:
   struct Options {
     ComputeOptions compute;
-    int64_t batch_size = 8;
+    int64_t batch_size = 8;  // pictures a forward pass, see ImageEncoder
   };
   explicit ScorerParts(const Options& options) : options_(options) {}
+  ScorerParts(const ScorerParts&) = delete;
+  ScorerParts& operator=(const ScorerParts&) = delete;
 
   struct Clip {
     std::shared_ptr<const ClipModel> model;
     std::shared_ptr<const ImageEncoder> images;
+    std::shared_ptr<PromptEncoder> prompts;  // null where `clip` has no tokenizer
   };
-  /// A definition and the name that is pinned to it.
-  struct Pin {
-    const ClipDefinition* definition = nullptr;  // null: any model, as its folder says
-    std::string scorer;
-  };
-  /// Errors name the file, and the key or tensor. A pinned folder of another shape is refused before its
-  /// weights are read, and may do without preprocessor_config.json.
-  absl::StatusOr<Clip> LoadClip(const std::filesystem::path& folder, const Pin& pin);
+  /// Reads the weights where they are not loaded yet. Errors name the file and the tensor.
+  absl::StatusOr<Clip> LoadClip(const CheckedClip& clip);
 
-  struct TextSource {
-    std::filesystem::path clip;
-    std::filesystem::path tokenizer;
-  };
-  absl::StatusOr<std::shared_ptr<PromptEncoder>> LoadPrompts(const TextSource& source, const Pin& pin);
+  /// The same for ImageReward's network.
+  absl::StatusOr<std::shared_ptr<const BlipRewardModel>> LoadReward(const std::filesystem::path& folder);
+
+  /// The loaded model of `folder`; null where there is none.
+  std::shared_ptr<const void> Loaded(const std::filesystem::path& folder) const;
+
+  const Options& options() const { return options_; }
 
  private:
+  template <typename Part>
+  using Kept = std::map<std::string, std::weak_ptr<Part>>;
+
+  absl::StatusOr<std::shared_ptr<const ImageEncoder>> Images(const std::string& model_key,
+                                                             const CheckedClip& clip,
+                                                             std::shared_ptr<const ClipModel> model);
+
   struct Encoder {
-    std::string folder;
+    std::string model_key;
     ClipPreprocessing preprocessing;
-    std::shared_ptr<const ImageEncoder> images;
+    std::weak_ptr<const ImageEncoder> images;
   };
 
-  absl::StatusOr<std::shared_ptr<const ClipModel>> LoadModel(const std::filesystem::path& folder);
-
   Options options_;
-  std::map<std::string, std::shared_ptr<const ClipModel>> models_;
+  Kept<const ClipModel> models_;
+  Kept<const BlipRewardModel> rewards_;
+  Kept<PromptEncoder> prompts_;
   std::vector<Encoder> encoders_;
-  std::map<std::string, std::shared_ptr<PromptEncoder>> prompts_;
 };
 
 }  // namespace rsidiff::worker

@@ -16,7 +16,6 @@
 #include "worker/scorer/hps_v2.h"
 #include "worker/scorer/image_reward.h"
 #include "worker/scorer/pick_score.h"
-#include "worker/scorer/scorer_parts.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -40,47 +39,47 @@ absl::StatusOr<std::unique_ptr<Scorer>> LoadAesthetic(const ScorerSource& source
   if (source.clip.empty())
     return absl::InvalidArgumentError("no CLIP folder given whose image embedding to read");
   // The tower is clipscore-vit-l-14-cos's, under its name.
-  const ScorerParts::Pin pin{DefinitionOf(source.type), ScorerTypeName(ScorerType::kClipScoreVitL14Cos)};
-  RSIDIFF_ASSIGN_OR_RETURN(const ScorerParts::Clip clip, parts.LoadClip(source.clip, pin));
-  const auto shape =
-      source.type == ScorerType::kAestheticV2 ? AestheticScore::Shape::kPinned : AestheticScore::Shape::kAny;
-  return AestheticScore::Load(source.folder, clip.images, shape);
+  const ClipPin pin{DefinitionOf(source.type), ScorerTypeName(ScorerType::kClipScoreVitL14Cos)};
+  RSIDIFF_ASSIGN_OR_RETURN(const CheckedClip checked, CheckClip({source.clip, ""}, pin));
+  const AestheticShape shape =
+      source.type == ScorerType::kAestheticV2 ? AestheticShape::kPinned : AestheticShape::kAny;
+  RSIDIFF_ASSIGN_OR_RETURN(AestheticHead head,
+                           LoadAestheticHead(source.folder, checked.config.projection_dim, shape));
+  RSIDIFF_ASSIGN_OR_RETURN(const ScorerParts::Clip clip, parts.LoadClip(checked));
+  return std::make_unique<AestheticScore>(std::move(head), clip.images);
 }
 
-absl::StatusOr<std::unique_ptr<Scorer>> LoadBlipReward(const ScorerSource& source,
-                                                       const ScorerSet::Options& options) {
+absl::StatusOr<std::unique_ptr<Scorer>> LoadBlipReward(const ScorerSource& source, ScorerParts& parts) {
   const auto shape =
       source.type == ScorerType::kImageReward ? ImageReward::Shape::kPinned : ImageReward::Shape::kAny;
   const std::filesystem::path& tokenizer = source.tokenizer.empty() ? source.folder : source.tokenizer;
-  return ImageReward::Load(source.folder, {options.compute, options.batch_size, tokenizer}, shape);
+  return ImageReward::Load(source.folder, tokenizer, shape, parts);
 }
 
 absl::StatusOr<std::unique_ptr<Scorer>> LoadClipType(const ScorerSource& source, ScorerParts& parts) {
-  const ScorerParts::Pin pin{DefinitionOf(source.type), ScorerTypeName(source.type)};
-  RSIDIFF_ASSIGN_OR_RETURN(const ScorerParts::Clip clip, parts.LoadClip(source.folder, pin));
-  RSIDIFF_ASSIGN_OR_RETURN(
-      const std::shared_ptr<PromptEncoder> prompts,
-      parts.LoadPrompts({source.folder, source.tokenizer.empty() ? source.folder : source.tokenizer}, pin));
+  const ClipPin pin{DefinitionOf(source.type), ScorerTypeName(source.type)};
+  const std::filesystem::path& tokenizer = source.tokenizer.empty() ? source.folder : source.tokenizer;
+  RSIDIFF_ASSIGN_OR_RETURN(const CheckedClip checked, CheckClip({source.folder, tokenizer}, pin));
+  RSIDIFF_ASSIGN_OR_RETURN(const ScorerParts::Clip clip, parts.LoadClip(checked));
   switch (source.type) {
     case ScorerType::kClipLogit:
     case ScorerType::kPickScore:
-      return std::make_unique<ClipLogitScore>(clip.images, prompts, clip.model->logit_scale());
+      return std::make_unique<ClipLogitScore>(clip.images, clip.prompts, clip.model->logit_scale());
     case ScorerType::kHps:
     case ScorerType::kHpsV20:
     case ScorerType::kHpsV21:
-      return std::make_unique<HpsScore>(clip.images, prompts);
+      return std::make_unique<HpsScore>(clip.images, clip.prompts);
     default:
-      return std::make_unique<ClipScore>(clip.images, prompts);
+      return std::make_unique<ClipScore>(clip.images, clip.prompts);
   }
 }
 
-absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source,
-                                                   const ScorerSet::Options& options, ScorerParts& parts) {
+absl::StatusOr<std::unique_ptr<Scorer>> LoadScorer(const ScorerSource& source, ScorerParts& parts) {
   const ScorerFamily family = FamilyOf(source.type);
   if (family == ScorerFamily::kAesthetic) return LoadAesthetic(source, parts);
   if (!source.clip.empty())
     return absl::InvalidArgumentError("a separate CLIP folder is for aesthetic scorers only");
-  return family == ScorerFamily::kBlipReward ? LoadBlipReward(source, options) : LoadClipType(source, parts);
+  return family == ScorerFamily::kBlipReward ? LoadBlipReward(source, parts) : LoadClipType(source, parts);
 }
 
 absl::Status CheckScores(const std::string& scorer, const std::vector<double>& scores,
@@ -113,14 +112,19 @@ absl::Status CheckFeatures(const std::string& scorer, const at::Tensor& features
 
 absl::StatusOr<std::unique_ptr<ScorerSet>> ScorerSet::Load(absl::Span<const ScorerSource> sources,
                                                            const Options& options) {
-  ScorerParts parts({options.compute, options.batch_size});
+  ScorerParts parts(options);
+  return Load(sources, parts);
+}
+
+absl::StatusOr<std::unique_ptr<ScorerSet>> ScorerSet::Load(absl::Span<const ScorerSource> sources,
+                                                           ScorerParts& parts) {
   auto set = std::unique_ptr<ScorerSet>(new ScorerSet());
   for (const ScorerSource& source : sources) {
     const std::string context = absl::StrCat("scorer ", source.name);
     if (set->Find(source.name).ok()) {
       return absl::InvalidArgumentError(absl::StrCat(context, ": another scorer has this name"));
     }
-    absl::StatusOr<std::unique_ptr<Scorer>> scorer = LoadScorer(source, options, parts);
+    absl::StatusOr<std::unique_ptr<Scorer>> scorer = LoadScorer(source, parts);
     if (!scorer.ok()) return Annotate(scorer.status(), context);
     set->entries_.push_back({source.name, *std::move(scorer)});
   }

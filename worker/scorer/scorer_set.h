@@ -14,8 +14,8 @@
 #include "absl/types/span.h"
 #include "common/image/image.h"
 #include "worker/scorer/scorer.h"
+#include "worker/scorer/scorer_parts.h"
 #include "worker/scorer/scorer_type.h"
-#include "worker/tensor/device.h"
 
 namespace rsidiff::worker {
 
@@ -31,14 +31,11 @@ struct ScorerSource {
   std::filesystem::path clip;
 };
 
-/// Several scorers over the same pictures. Scorers that name the same folder share its model, and the image
-/// features of a model are computed once a call. Not thread-safe.
+/// Several scorers over the same pictures. Scorers of the same model share it (see ScorerParts), and the
+/// image features of a model are computed once a call. Not thread-safe.
 class ScorerSet {
  public:
-  struct Options {
-    ComputeOptions compute;
-    int64_t batch_size = 8;  // pictures a forward pass, see ImageEncoder
-  };
+  using Options = ScorerParts::Options;
 
   struct Request {
     absl::Span<const Image> images;
@@ -61,7 +58,11 @@ class ScorerSet {
     at::Tensor features;          // fp32 [N, D] on the CPU, L2-normalised; undefined where none was asked for
   };
 
-  /// Loads every scorer. Errors name the scorer, and the file or tensor.
+  /// Loads every scorer, but for what other sets of `parts` have loaded. Errors name the scorer, and the file
+  /// or tensor. `parts` may go before the set does.
+  static absl::StatusOr<std::unique_ptr<ScorerSet>> Load(absl::Span<const ScorerSource> sources,
+                                                         ScorerParts& parts);
+  /// The same alone.
   static absl::StatusOr<std::unique_ptr<ScorerSet>> Load(absl::Span<const ScorerSource> sources,
                                                          const Options& options);
 

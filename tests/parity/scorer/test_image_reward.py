@@ -72,7 +72,8 @@ def test_the_pinned_name_refuses_another_shape(samples, tmp_path):
     make(tmp_path / "model", SHAPES["small"])
     message = refusal(samples, tmp_path, f"imagereward={tmp_path}/model")
     assert "scorer imagereward" in message and "config.json" in message
-    assert "vision_config, text_config, head_sizes" in message and "reward_mean" not in message
+    assert "vision_config.hidden_size is 64, not 1024" in message and "text_config.hidden_size is 48, not 768" in message
+    assert "head_sizes is 40, 24, 16, 8, 1, not 1024, 128, 64, 16, 1" in message and "reward_mean" not in message
 
 
 @pytest.mark.parametrize("changes, named", [

@@ -9,6 +9,7 @@
 #include "common/artifact/directory_store.h"
 #include "common/artifact/folder.h"
 #include "common/base/digest.h"
+#include "common/base/file.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -28,13 +29,27 @@ class ModelCacheTest : public ::testing::Test {
   // A run whose only scorer is `name`; each name is another set of scorers.
   v1::TaskPayload Payload(const std::string& name) const {
     v1::TaskPayload payload;
+    Add(payload, name, model_);
+    return payload;
+  }
+
+  void Add(v1::TaskPayload& payload, const std::string& name, const std::string& model) const {
     v1::ScorerSpec& scorer = *payload.mutable_spec()->add_scorers();
     scorer.set_name(name);
     scorer.set_type(v1::SCORER_TYPE_CLIPSCORE);
     v1::ScorerInputs& inputs = (*payload.mutable_inputs()->mutable_scorers())[name];
-    inputs.set_model(model_);
+    inputs.set_model(model);
     inputs.set_tokenizer(tokenizer_);
-    return payload;
+  }
+
+  // From here on whoever reads the weights of `model` finds something else in their place; who has mapped
+  // them already keeps them.
+  void ReplaceWeights(const std::string& model) {
+    const v1::FolderManifest manifest = ReadFolderManifest(*store_, model).value();
+    for (const v1::FolderManifest::File& file : manifest.files()) {
+      if (file.path() != "model.safetensors") continue;
+      ASSERT_TRUE(WriteFileAtomically(store_->LocalPath(file.digest()).value(), "no weights").ok());
+    }
   }
 
   const std::filesystem::path folder_;
@@ -50,6 +65,39 @@ TEST_F(ModelCacheTest, ScorersAreLoadedOnceForAllTasksOfTheTwoLatestRuns) {
   EXPECT_NE(second, first);
   EXPECT_EQ(cache_.Scorers(Payload("first")).value(), first);
   EXPECT_EQ(cache_.Scorers(Payload("second")).value(), second);
+}
+
+TEST_F(ModelCacheTest, RunsWithOtherListsShareTheWeightsThatAreEqual) {
+  ASSERT_TRUE(cache_.Scorers(Payload("first")).ok());
+  ReplaceWeights(model_);
+
+  // Another name, another order, a scorer more, and the same weights in a folder with a file more.
+  std::filesystem::copy(kExample / "clip", folder_ / "copy");
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "copy/README.md", "a model").ok());
+  const std::string copy = ImportFolder(*store_, folder_ / "copy").value();
+  ASSERT_NE(copy, model_);
+  ReplaceWeights(copy);
+  v1::TaskPayload payload;
+  Add(payload, "other", ImportFolder(*store_, kExample / "hps").value());
+  Add(payload, "second", copy);
+  const absl::Status status = cache_.Scorers(payload).status();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(ModelCacheTest, WhatNoRunNeedsIsFreed) {
+  const std::string other = ImportFolder(*store_, kExample / "hps").value();
+  const auto run = [&](const std::string& name, const std::string& model) {
+    v1::TaskPayload payload;
+    Add(payload, name, model);
+    return cache_.Scorers(payload).status();
+  };
+  ASSERT_TRUE(run("first", model_).ok());
+  ReplaceWeights(model_);
+  ASSERT_TRUE(run("second", other).ok());
+  EXPECT_TRUE(run("third", model_).ok()) << "the first run leaves, its weights are still needed";
+  ASSERT_TRUE(run("fourth", other).ok());
+  ASSERT_TRUE(run("fifth", other).ok());
+  EXPECT_EQ(run("sixth", model_).code(), absl::StatusCode::kDataLoss) << "the two runs before need others";
 }
 
 TEST_F(ModelCacheTest, AScorerWithoutAFolderIsNamed) {

@@ -40,17 +40,21 @@ class LayerNormCount {
 
 TEST(SharedTowerTest, OneFolderIsOneModelAndOneEncoderHoweverItIsSpelled) {
   ScorerParts parts{ScorerParts::Options()};
-  const ScorerParts::Clip first = parts.LoadClip(kShapes / "hps", ScorerParts::Pin()).value();
-  const ScorerParts::Clip again = parts.LoadClip(kShapes / "clip/../hps", ScorerParts::Pin()).value();
+  const auto load = [&parts](const std::filesystem::path& model, const std::filesystem::path& tokenizer) {
+    return parts.LoadClip(CheckClip({model, tokenizer}, ClipPin()).value()).value();
+  };
+  const ScorerParts::Clip first = load(kShapes / "hps", "");
+  const ScorerParts::Clip again = load(kShapes / "clip/../hps", "");
   EXPECT_EQ(again.images, first.images);
   EXPECT_EQ(again.model, first.model);
-  const ScorerParts::Clip other = parts.LoadClip(kShapes / "clip", ScorerParts::Pin()).value();
+  EXPECT_EQ(first.prompts, nullptr);
+  const ScorerParts::Clip other = load(kShapes / "clip", "");
   EXPECT_NE(other.images, first.images);
   EXPECT_NE(other.model, first.model);
 
-  const ScorerParts::TextSource text{kShapes / "hps", kShapes / "base/tokenizer"};
-  EXPECT_EQ(parts.LoadPrompts(text, ScorerParts::Pin()).value(),
-            parts.LoadPrompts(text, ScorerParts::Pin()).value());
+  const ScorerParts::Clip with_prompts = load(kShapes / "hps", kShapes / "base/tokenizer");
+  EXPECT_NE(with_prompts.prompts, nullptr);
+  EXPECT_EQ(load(kShapes / "hps", kShapes / "base/../base/tokenizer").prompts, with_prompts.prompts);
 }
 
 TEST(SharedTowerTest, TheTowerRunsOnceForTwoScorers) {
