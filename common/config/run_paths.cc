@@ -46,6 +46,12 @@ bool IsPickled(const fs::path& weights) {
          IsFile(weights.parent_path() / "pytorch_model.bin");
 }
 
+// What a CLIP tokenizer's folder has to have: as common/text/clip_vocabulary.h reads it.
+std::vector<std::string> TokenizerFiles(const fs::path& folder) {
+  if (IsFile(folder / "tokenizer.json") && !IsFile(folder / "vocab.json")) return {"tokenizer.json"};
+  return {"vocab.json", "merges.txt"};
+}
+
 using Paths = google::protobuf::RepeatedPtrField<std::string>;
 
 void ResolvePrompts(const fs::path& folder, const std::string& field, ReadSpec& read, Paths& paths) {
@@ -70,11 +76,7 @@ class PathChecker {
   PathChecker(const v1::RunSpec& spec, const Positions& positions) : spec_(spec), positions_(positions) {}
 
   std::vector<Diagnostic> Run() && {
-    CheckFolder("model.path", spec_.model().path(), "diffusers pipeline",
-                {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
-                 "vae/config.json", "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json",
-                 "text_encoder/model.safetensors", "tokenizer/vocab.json", "tokenizer/merges.txt",
-                 "scheduler/scheduler_config.json"});
+    CheckPipeline(spec_.model().path());
     for (int i = 0; i < spec_.scorers_size(); ++i)
       CheckScorer(spec_.scorers(i), absl::StrCat("scorers[", i, "]"));
     CheckPrompts("prompts.train", spec_.prompts().train());
@@ -92,13 +94,27 @@ class PathChecker {
     errors_.push_back({PositionOf(positions_, path), std::move(message)});
   }
 
+  void CheckPipeline(const std::string& folder) {
+    std::vector<std::string> files = {"model_index.json",
+                                      "unet/config.json",
+                                      "unet/diffusion_pytorch_model.safetensors",
+                                      "vae/config.json",
+                                      "vae/diffusion_pytorch_model.safetensors",
+                                      "text_encoder/config.json",
+                                      "text_encoder/model.safetensors"};
+    for (const std::string& file : TokenizerFiles(fs::path(folder) / "tokenizer"))
+      files.push_back(absl::StrCat("tokenizer/", file));
+    files.push_back("scheduler/scheduler_config.json");
+    CheckFolder("model.path", folder, "diffusers pipeline", files);
+  }
+
   void CheckScorer(const v1::ScorerSpec& scorer, const std::string& path) {
     std::vector<std::string> clip_files = {"config.json", "model.safetensors"};
     if (!FixesPreprocessing(scorer.type())) clip_files.push_back("preprocessor_config.json");
     switch (FamilyOf(scorer.type())) {
       case ScorerFamily::kClip:
         CheckFolder(path + ".path", scorer.path(), "CLIP model", clip_files);
-        CheckFolder(path + ".tokenizer", scorer.tokenizer(), "tokenizer", {"vocab.json", "merges.txt"});
+        CheckFolder(path + ".tokenizer", scorer.tokenizer(), "tokenizer", TokenizerFiles(scorer.tokenizer()));
         break;
       case ScorerFamily::kAesthetic:
         CheckFolder(path + ".path", scorer.path(), "aesthetic head", {"model.safetensors"});

@@ -154,7 +154,8 @@ void AddScoreCommand(CLI::App& app, Invocation& invocation) {
       });
   command->add_option(
       "--tokenizer", arguments->tokenizer,
-      "Folder with vocab.json and merges.txt, where a scorer names none; default: the scorer's DIR");
+      "Folder with vocab.json and merges.txt or with tokenizer.json, where a scorer names none; default: the "
+      "scorer's DIR");
   command
       ->add_option("--samples", arguments->samples, "A samples.jsonl; its `file` paths start at its folder")
       ->required();

@@ -24,8 +24,8 @@ struct ScorerSource {
   std::string name;  // unique in a set: the scorer's column
   ScorerType type = ScorerType::kClipScore;
   std::filesystem::path folder;
-  /// Folder with vocab.json and merges.txt, for a BLIP reward with vocab.txt; empty: `folder`. Not for the
-  /// aesthetic types.
+  /// Folder of CLIP's tokenizer (vocab.json and merges.txt, or tokenizer.json), for a BLIP reward with
+  /// vocab.txt; empty: `folder`. Not for the aesthetic types.
   std::filesystem::path tokenizer;
   /// The aesthetic types only: the CLIPModel folder whose embedding is read.
   std::filesystem::path clip;

@@ -135,6 +135,11 @@ const Mistake kMistakes[] = {
      "run.yaml:17:21: weights.features names \"heldout\", which is no selection scorer with an image "
      "embedding; "
      "valid names: clip"},
+    {"FeaturesOfAReward", "train:\n",
+     "  - name: reward\n    type: blip-reward\n    path: reward\nweights: {features: reward}\ntrain:\n",
+     "run.yaml:20:21: weights.features names \"reward\", which is no selection scorer with an image "
+     "embedding; "
+     "valid names: clip"},
     {"NothingToSelectBy", "type: clipscore\n    path: clip",
      "type: clipscore\n    path: clip\n    role: held_out",
      "run.yaml:1:1: weights.features needs a selection scorer of a clipscore, clip-logit, hps or pickscore "
@@ -219,6 +224,28 @@ TEST(RunFileErrors, NameTheFilesThatAModelFolderLacks) {
                 ":3:15: model.path: no diffusers pipeline folder, it lacks text_encoder/model.safetensors, "
                 "tokenizer/merges.txt (pickled .bin weights are never read; save as safetensors): ",
                 (folder / "base").string()));
+}
+
+TEST(RunFileErrors, ATokenizerIsItsTwoFilesOrTheOneThatTransformers5Writes) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "tokenizers";
+  fs::remove_all(folder);
+  for (const char* file :
+       {"base/model_index.json", "base/unet/config.json", "base/unet/diffusion_pytorch_model.safetensors",
+        "base/vae/config.json", "base/vae/diffusion_pytorch_model.safetensors",
+        "base/text_encoder/config.json", "base/text_encoder/model.safetensors",
+        "base/tokenizer/tokenizer.json", "base/scheduler/scheduler_config.json", "train.txt", "eval.txt",
+        "clip/config.json", "clip/model.safetensors", "clip/preprocessor_config.json",
+        "clip/tokenizer.json"}) {
+    fs::create_directories((folder / file).parent_path());
+    std::ofstream(folder / file) << "x\n";
+  }
+  std::ofstream(folder / "run.yaml") << absl::StrReplaceAll(kGood, {{"path: other", "path: clip"}});
+  EXPECT_TRUE(LoadRunFile(folder / "run.yaml", {}).ok()) << LoadRunFile(folder / "run.yaml", {}).status();
+  // Where there is a vocab.json, that is what is read.
+  std::ofstream(folder / "clip/vocab.json") << "x\n";
+  EXPECT_THAT(std::string(LoadRunFile(folder / "run.yaml", {}).status().message()),
+              testing::HasSubstr("scorers[0].tokenizer: no tokenizer folder, it lacks merges.txt: "));
 }
 
 }  // namespace
