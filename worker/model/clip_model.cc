@@ -11,10 +11,18 @@
 namespace rsidiff::worker {
 namespace {
 
+/// The folder's tensors under transformers' names or open_clip's. Wrappers such as imscore's, which hold the
+/// model as a member, publish them behind a prefix.
+absl::StatusOr<std::unique_ptr<ParameterLoader>> OpenWeights(const std::filesystem::path& folder,
+                                                             const ComputeOptions& options) {
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ParameterLoader> loader, ParameterLoader::Open(folder, options));
+  loader->StripCommonPrefix("model.");
+  return loader;
+}
+
 /// logit_scale in fp32: rounded to bf16, exp of it would be off by up to 1 %.
 absl::StatusOr<double> ReadLogitScale(const std::filesystem::path& folder) {
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ParameterLoader> loader,
-                           ParameterLoader::Open(folder, ComputeOptions{}));
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ParameterLoader> loader, OpenWeights(folder, ComputeOptions{}));
   return loader->root().Take("logit_scale", {}).item<double>();
 }
 
@@ -53,7 +61,7 @@ ClipModel::ClipModel(const ClipConfig& config, const ComputeOptions& options, co
 absl::StatusOr<std::unique_ptr<ClipModel>> ClipModel::Load(const std::filesystem::path& folder,
                                                            const ComputeOptions& options) {
   RSIDIFF_ASSIGN_OR_RETURN(const ClipConfig config, LoadClipConfig(folder));
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ParameterLoader> loader, ParameterLoader::Open(folder, options));
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ParameterLoader> loader, OpenWeights(folder, options));
   if (loader->Has(kOpenClipMarker)) {
     RSIDIFF_RETURN_IF_ERROR(loader->Map("open_clip's tensors under transformers' names", MapOpenClipTensor));
   }

@@ -39,7 +39,8 @@ class ClipVisionTransformer {
 class ClipModel {
  public:
   /// Loads config.json and the weights of `folder`, which may have transformers' names or open_clip's: their
-  /// own names tell. Errors name the config key, or the tensor and its file.
+  /// own names tell. All may have `model.` before them. Errors name the config key, or the tensor and its
+  /// file.
   static absl::StatusOr<std::unique_ptr<ClipModel>> Load(const std::filesystem::path& folder,
                                                          const ComputeOptions& options);
 

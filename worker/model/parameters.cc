@@ -170,6 +170,15 @@ absl::Status ParameterLoader::Map(absl::string_view note, const TensorMapping& m
   return absl::OkStatus();
 }
 
+void ParameterLoader::StripCommonPrefix(absl::string_view prefix) {
+  const auto has_prefix = [prefix](const auto& entry) { return absl::StartsWith(entry.first, prefix); };
+  if (!std::all_of(sources_.begin(), sources_.end(), has_prefix)) return;
+  std::map<std::string, Source> stripped;
+  for (auto& [name, source] : sources_) stripped.emplace(name.substr(prefix.size()), std::move(source));
+  sources_ = std::move(stripped);
+  absl::StrAppend(&name_, " (names without ", prefix, ")");
+}
+
 at::Tensor ParameterLoader::Take(const std::string& name, at::IntArrayRef shape,
                                  const std::string& old_name) {
   auto entry = sources_.find(name);

@@ -89,6 +89,9 @@ class ParameterLoader {
   /// they show the new names from here on. An error of `mapping` comes with the file's name.
   absl::Status Map(absl::string_view note, const TensorMapping& mapping);
 
+  /// Takes `prefix` off the names, if every tensor's has it.
+  void StripCommonPrefix(absl::string_view prefix);
+
   ParameterScope root() { return ParameterScope(this, ""); }
   bool Has(const std::string& name) const { return sources_.count(name) > 0; }
 

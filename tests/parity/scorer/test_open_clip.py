@@ -79,6 +79,11 @@ def transformers_names(state):
     return renamed
 
 
+def behind_a_prefix(state):
+    """As imscore publishes HPSv2.1: the model is a member of a wrapper."""
+    return {f"model.{name}": tensor for name, tensor in transformers_names(state).items()}
+
+
 def write_model(model, shape, folder, arithmetic="float_antialias", names=dict):
     write_clip_vocabulary(folder, text_cleaning="open_clip")
     state = names({name: tensor for name, tensor in model.state_dict().items() if name != "attn_mask"})
@@ -118,7 +123,7 @@ def test_the_renamed_model_is_transformers():
     assert {name: tensor.shape for name, tensor in renamed.items()} == ours
 
 
-@pytest.mark.parametrize("names", [dict, transformers_names], ids=["open_clip", "transformers"])
+@pytest.mark.parametrize("names", [dict, transformers_names, behind_a_prefix], ids=["open_clip", "transformers", "behind a prefix"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_scores_are_open_clips(name, names, samples, tmp_path):
     shape = SHAPES[name]
@@ -154,6 +159,7 @@ def test_pinned_names_refuse_another_shape(name, samples, tmp_path):
     (lambda t: t.update({"visual.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(64, 64)}), "in_proj_weight"),
     (lambda t: t.update({"visual.proj": torch.zeros(64)}), "visual.proj"),
     (lambda t: t.pop("ln_final.bias"), "final_layer_norm.bias"),
+    (lambda t: t.update({"model.ln_final.bias": t.pop("ln_final.bias")}), "surplus tensor model.ln_final.bias"),
 ])
 def test_wrong_tensors_are_named(change, named, samples, tmp_path):
     shape = SHAPES["two layers"]
