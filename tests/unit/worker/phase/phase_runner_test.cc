@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/image/png.h"
 #include "tests/unit/worker/phase/phase_runner_fixture.h"
+#include "tests/unit/worker/scorer/tiny_reward.h"
 #include "worker/phase/feature_file.h"
 
 namespace rsidiff::worker {
@@ -76,6 +77,43 @@ TEST_F(PhaseRunnerTest, ScoresAreFiniteAndFeaturesHaveLengthOne) {
   auto again = other->Run(grant, control_of_other);
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->SerializeAsString(), result->SerializeAsString());
+}
+
+TEST_F(PhaseRunnerTest, ARewardOfPictureAndPromptScoresAndHasNoFeatures) {
+  ASSERT_TRUE(WriteTinyReward(*folder_ / "reward").ok());
+  const v1::GenerateResult samples = Generated(GenerateGrant({{"a red circle", 77}, {"a blue square", 78}}));
+  v1::Grant grant = GrantOf(v1::TASK_KIND_SCORE);
+  v1::ScorerSpec& scorer = *grant.mutable_payload()->mutable_spec()->add_scorers();
+  scorer.set_name("reward");
+  scorer.set_type(v1::SCORER_TYPE_BLIP_REWARD);
+  scorer.set_role(v1::SCORER_ROLE_SELECTION);
+  v1::ScorerInputs& inputs = (*grant.mutable_payload()->mutable_inputs()->mutable_scorers())["reward"];
+  inputs.set_model(ImportFolder(*store_, *folder_ / "reward").value());
+  inputs.set_tokenizer(inputs.model());
+  v1::ScoreWork& work = *grant.mutable_payload()->mutable_score();
+  for (const auto& [picture, prompt] :
+       {std::pair(0, "a b c"), std::pair(0, "x y z"), std::pair(1, "x y z")}) {
+    work.add_indices(static_cast<uint32_t>(work.indices_size()));
+    work.add_images(samples.images(picture));
+    work.add_prompts(prompt);
+  }
+  work.add_scorers("reward");
+  LoneControl control;
+  auto result = runner_->Run(grant, control);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->score().columns_size(), 1);
+  EXPECT_EQ(result->score().columns(0).scorer(), "reward");
+  const auto& scores = result->score().columns(0).scores();
+  ASSERT_EQ(scores.size(), 3);
+  // Both have a say.
+  EXPECT_NE(scores[0], scores[1]);
+  EXPECT_NE(scores[1], scores[2]);
+
+  work.set_features("reward");
+  LoneControl control_of_features;
+  const absl::Status refused = runner_->Run(grant, control_of_features).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(refused.message(), HasSubstr("scorer reward: has no embedding of the picture alone"));
 }
 
 TEST_F(PhaseRunnerTest, TrainingIsRepeatableAndItsCheckpointChangesTheSamples) {
