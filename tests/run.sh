@@ -3,7 +3,7 @@
 #
 #   bash tests/run.sh [--full-size] [--bench] [--build DIR] [-- CTEST OPTIONS]
 #
-#   --full-size   also the UNet of Stable Diffusion 1.4 and the scorers at their real sizes (needs about 10 GB of memory)
+#   --full-size   also the UNet of Stable Diffusion 1.4 and the scorers at their real sizes (needs 12 GB of memory)
 #   --bench       build and run the benchmarks of tests/bench instead of the tests
 #   --build DIR   build folder (default build/dev)
 #

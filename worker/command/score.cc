@@ -104,9 +104,11 @@ void Print(const std::vector<Summary>& summaries, const ScoreArguments& argument
     absl::PrintF("%s\n", json.dump());
     return;
   }
-  absl::PrintF("%-16s %12s %12s %12s\n", "scorer", "mean", "min", "max");
+  size_t width = 16;
+  for (const Summary& row : summaries) width = std::max(width, row.scorer.size());
+  absl::PrintF("%-*s %12s %12s %12s\n", width, "scorer", "mean", "min", "max");
   for (const Summary& row : summaries) {
-    absl::PrintF("%-16s %12.6g %12.6g %12.6g\n", row.scorer, row.mean, row.min, row.max);
+    absl::PrintF("%-*s %12.6g %12.6g %12.6g\n", width, row.scorer, row.mean, row.min, row.max);
   }
 }
 

@@ -179,6 +179,15 @@ def test_summary_as_json(samples, tmp_path):
     assert summary["scores"]["clipscore"]["max"] == max(values)
 
 
+def test_the_table_has_room_for_every_name(samples, tmp_path):
+    long = "a-name-of-more-than-sixteen-letters"
+    done = score(samples / "samples.jsonl", tmp_path / "out.jsonl", f"clipscore={SHAPES}/clip,name={long}", f"hps={SHAPES}/hps", check=False,
+                 extra=("--tokenizer", TOKENIZER))
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["scorer", long, "hps"]
+    assert len({len(line) for line in lines}) == 1, done.stdout
+
+
 def failed(samples, tmp_path, *scorers, extra=("--tokenizer", TOKENIZER)):
     done = score(samples, tmp_path / "out.jsonl", *scorers, check=False, extra=extra)
     assert done.returncode == 1, done
