@@ -1,6 +1,7 @@
 """Bad input that a user can give, through real processes: the error names the thing and the place, a process that it
 ends exits with a code of its own, and a run that ended before keeps every result."""
 import json
+import re
 import shutil
 import subprocess
 
@@ -173,7 +174,14 @@ def test_a_score_that_is_no_number_fails_the_run_and_names_the_scorer(cluster, t
     spec = shapes_run("nan-score", rounds=1)
     spec["scorers"][0]["path"] = str(scorer)
     told = failed(cluster, spec)
-    assert "clip" in told and "not finite" in told
+    named = re.search(r'scorer clip: sample (\d+): score is not finite: nan, prompt "([^"]+)"', told)
+    assert named, told
+    # What was drawn is there, the named sample too, and can be fetched.
+    run = cluster.json("run", "show", "nan-score")["run"]["id"]
+    kept = {sample["index"]: sample for sample in cluster.samples(run, 1)}
+    assert kept[int(named[1])]["prompt"] == named[2]
+    cluster.run("samples", run, "--round", 1, "--out", tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.png"))) == len(kept)
 
 
 def test_a_worker_of_another_protocol_version_is_refused(cluster):
