@@ -10,6 +10,7 @@
 #include "common/artifact/folder.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
+#include "tests/unit/worker/scorer/tiny_reward.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -82,6 +83,21 @@ TEST_F(ModelCacheTest, RunsWithOtherListsShareTheWeightsThatAreEqual) {
   Add(payload, "second", copy);
   const absl::Status status = cache_.Scorers(payload).status();
   EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(ModelCacheTest, ARewardNetworkIsSharedToo) {
+  ASSERT_TRUE(WriteTinyReward(folder_ / "reward").ok());
+  const std::string reward = ImportFolder(*store_, folder_ / "reward").value();
+  const auto run = [&](const std::string& name) {
+    v1::TaskPayload payload;
+    Add(payload, name, reward);
+    payload.mutable_spec()->mutable_scorers(0)->set_type(v1::SCORER_TYPE_BLIP_REWARD);
+    payload.mutable_inputs()->mutable_scorers()->at(name).set_tokenizer(reward);
+    return cache_.Scorers(payload).status();
+  };
+  ASSERT_TRUE(run("first").ok()) << run("first");
+  ReplaceWeights(reward);
+  EXPECT_TRUE(run("second").ok()) << run("second");
 }
 
 TEST_F(ModelCacheTest, WhatNoRunNeedsIsFreed) {
