@@ -51,13 +51,14 @@ std::string SampleId(uint64_t run_id, uint32_t round, v1::Purpose purpose, uint3
   return absl::StrCat(run_id, "/", round, purpose == v1::PURPOSE_EVALUATION ? "/eval/" : "/", index);
 }
 
-// An evaluation is drawn with its own round's weights, training samples with those of the round before.
+// An evaluation is drawn with its own round's weights, training samples with those that the round starts
+// from.
 absl::StatusOr<std::string> SamplingCheckpoint(const Database& database, uint64_t run_id, uint32_t round,
                                                v1::Purpose purpose) {
-  if (purpose == v1::PURPOSE_TRAINING && round == 0) return std::string();
-  const uint32_t drawn_with = purpose == v1::PURPOSE_EVALUATION ? round : round - 1;
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord record, ReadRound(database, run_id, drawn_with));
-  return record.checkpoint();
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord own, ReadRound(database, run_id, round));
+  if (purpose == v1::PURPOSE_EVALUATION) return own.checkpoint();
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord start, ReadRound(database, run_id, own.starts_from()));
+  return start.checkpoint();
 }
 
 // The run that has the round's samples: a fork shows its parent's rounds, which are older than itself.

@@ -223,10 +223,10 @@ void Core::Impl::ForgetInputs(Run& run) {
 void Core::Impl::RestoreRun(Run& run) {
   if (!run.ended()) open_runs_.insert(run.id());
   for (auto& [number, round] : run.rounds) {
-    // Earlier versions stored none: without roll-backs it is the round before.
-    const bool derived = number > 0 && !WaitsForEvaluation(run.record.spec());
-    if (derived && round.record.starts_from() + 1 != number) {
-      round.record.set_starts_from(number - 1);
+    // Earlier versions stored no 0, and the first of them none at all: without roll-backs it is the round
+    // before.
+    if (number > 0 && !round.record.has_starts_from()) {
+      round.record.set_starts_from(WaitsForEvaluation(run.record.spec()) ? 0 : number - 1);
       PutRound(round);
     }
     RestorePlan(run, round);

@@ -165,6 +165,28 @@ TEST_F(CoordinatorTest, SampleComesWithTheTaskThatDrewIt) {
   EXPECT_EQ(FakeResult(found.task().payload()).generate().latents(), all[3].latents());
 }
 
+TEST_F(CoordinatorTest, SampleDrawnAfterARollBackComesWithTheModelThatDrewIt) {
+  v1::SubmitRunRequest submission = SmallRun("submit", 8);
+  submission.mutable_spec()->mutable_stop()->set_roll_back_after(1);
+  const uint64_t run_id = Submit(submission);
+  FinishRun(run_id);
+  const v1::RunStatus run = Run(run_id);
+  int rolled_back = 0;
+  for (const v1::RoundRecord& round : run.rounds()) {
+    if (round.round() == 0 || round.starts_from() + 1 == round.round()) continue;
+    ++rolled_back;
+    v1::GetSampleRequest request;
+    request.set_run_id(run_id);
+    request.set_round(round.round());
+    const auto [found, status] = Sample(request);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    const v1::TaskPayload& payload = found.task().payload();
+    EXPECT_EQ(payload.checkpoint(), run.rounds(static_cast<int>(round.starts_from())).checkpoint());
+    EXPECT_EQ(FakeResult(payload).generate().images(0), found.sample().image()) << "round " << round.round();
+  }
+  EXPECT_GT(rolled_back, 0);
+}
+
 TEST_F(CoordinatorTest, SampleOfAForkOrAnEvaluationIsFoundToo) {
   const uint64_t parent = Submit(SmallRun("submit", 2));
   FinishRun(parent);
