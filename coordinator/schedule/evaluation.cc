@@ -1,5 +1,6 @@
 #include "coordinator/schedule/evaluation.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -57,10 +58,11 @@ bool WaitsForEvaluation(const v1::RunSpec& spec) {
   return spec.stop().roll_back_after() > 0;
 }
 
-uint32_t StartingRound(const v1::RunSpec& spec, uint32_t next, uint32_t best_round) {
+uint32_t StartingRound(const v1::RunSpec& spec, uint32_t next, uint32_t best_round, uint32_t rolled_back) {
   const uint32_t newest = next - 1;
-  const bool rolls_back =
-      WaitsForEvaluation(spec) && newest > best_round && newest - best_round >= spec.stop().roll_back_after();
+  // The round behind which the attempt under way began.
+  const uint32_t before = std::max(best_round, rolled_back > 0 ? rolled_back - 1 : 0);
+  const bool rolls_back = WaitsForEvaluation(spec) && newest >= before + spec.stop().roll_back_after();
   return rolls_back ? best_round : newest;
 }
 

@@ -29,8 +29,9 @@ RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::Evalua
 bool WaitsForEvaluation(const v1::RunSpec& spec);
 
 /// The round whose checkpoint round `next` > 0 starts from: the one before it, or `best_round` when
-/// stop.roll_back_after rounds in a row before `next` were no new best one.
-uint32_t StartingRound(const v1::RunSpec& spec, uint32_t next, uint32_t best_round);
+/// stop.roll_back_after rounds in a row before `next` were no new best one. Counted from the last round that
+/// rolled back, `rolled_back` (0: none did), so that each attempt has so many rounds.
+uint32_t StartingRound(const v1::RunSpec& spec, uint32_t next, uint32_t best_round, uint32_t rolled_back);
 
 /// A collapsed round's pictures look alike, or are much worse than the base model's: diversity below half of
 /// round 0's, or a score (RoundScore) below round 0's by more than a standard deviation of what it is made

@@ -182,7 +182,7 @@ class Core::Impl {
   bool WeighSlice(Run& run, Round& round);
   void GatherWeights(const Run& run, Round& round);
   void StoreWeights(const Run& run, Round& round);
-  /// True when no earlier round has samples left to add.
+  /// True when no round that the model went through has samples left to add.
   bool ReplaySlice(const Run& run, Round& round);
   void FinishWeights(Round& round);
   void StopReduction(Round& round);

@@ -123,7 +123,7 @@ struct Weighing {
   double distance_sum = 0;
   std::optional<WeightComputation> computation;
   SampleWeights weights;
-  uint32_t replay_round = 1;
+  std::vector<uint32_t> replayed;  // rounds whose samples are to be replayed, newest first
   ManifestParts manifest;
 };
 

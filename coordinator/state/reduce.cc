@@ -38,6 +38,16 @@ std::vector<v1::SampleRecord*> SelectedSlice(Round& round, size_t next, size_t c
   return slice;
 }
 
+// The rounds whose training the round's model went through, newest first: not those that were rolled back.
+std::vector<uint32_t> Lineage(const Run& run, const Round& round) {
+  std::vector<uint32_t> rounds;
+  for (uint32_t start = round.record.starts_from(); start > 0;
+       start = run.rounds.at(start).record.starts_from()) {
+    rounds.push_back(start);
+  }
+  return rounds;
+}
+
 }  // namespace
 
 bool Core::Impl::Reducible(const Run& run, const Round& round) const {
@@ -187,12 +197,12 @@ void Core::Impl::StoreWeights(const Run& run, Round& round) {
   work.stage = Weighing::Stage::kReplay;
   work.next = 0;
 }
+  if (run.record.spec().train().replay() > 0) work.replayed = Lineage(run, round);
 
 bool Core::Impl::ReplaySlice(const Run& run, Round& round) {
   Weighing& work = *round.weighing;
-  const bool replays = run.record.spec().train().replay() > 0;
-  if (!replays || work.replay_round >= round.record.round()) return true;
-  const Round& earlier = run.rounds.at(work.replay_round);
+  if (work.replayed.empty()) return true;
+  const Round& earlier = run.rounds.at(work.replayed.back());
   const SampleMap& samples = earlier.samples.at(v1::PURPOSE_TRAINING);
   const size_t end = std::min(earlier.selected.size(), work.next + options_.slice_samples);
   for (; work.next < end; ++work.next) {
@@ -201,7 +211,7 @@ bool Core::Impl::ReplaySlice(const Run& run, Round& round) {
   }
   for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
   if (work.next < earlier.selected.size()) return false;
-  ++work.replay_round;
+  work.replayed.pop_back();
   work.next = 0;
   return false;
 }

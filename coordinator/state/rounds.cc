@@ -33,6 +33,14 @@ std::string PhaseSentence(uint32_t round, v1::RoundPhase phase) {
   }
 }
 
+// The newest round before `number` that did not start from the one before it; 0: none.
+uint32_t LastRollBack(const Run& run, uint32_t number) {
+  for (uint32_t round = number - 1; round > 0; --round) {
+    if (run.rounds.at(round).record.starts_from() + 1 != round) return round;
+  }
+  return 0;
+}
+
 }  // namespace
 
 void Core::Impl::PlanRound(Run& run, uint32_t number) {
@@ -41,7 +49,8 @@ void Core::Impl::PlanRound(Run& run, uint32_t number) {
   round.record.set_round(number);
   round.record.set_started_us(NowMicros());
   if (number > 0) {
-    round.record.set_starts_from(StartingRound(run.record.spec(), number, run.record.best_round()));
+    round.record.set_starts_from(
+        StartingRound(run.record.spec(), number, run.record.best_round(), LastRollBack(run, number)));
     if (round.record.starts_from() + 1 != number) {
       Log(run.id(), number, "",
           absl::StrCat("round ", number, " rolls back to the checkpoint of round ",

@@ -6,6 +6,8 @@
 #include <set>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "coordinator/schedule/evaluation.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
@@ -59,20 +61,54 @@ TEST_F(CoreGuardsTest, RoundsStartFromTheBestOneAfterOthersWereWorse) {
   ASSERT_EQ(run.rounds_size(), 13);
   std::vector<v1::EvaluationSummary> evaluated;
   int rolled_back = 0;
+  uint32_t worse = 0;  // rounds since the best one, or since the last roll-back
   for (const v1::RoundRecord& round : run.rounds()) {
     if (round.round() > 0) {
       const uint32_t best = JudgeRounds(run.run().spec(), evaluated).best_round;
       const uint32_t newest = round.round() - 1;
-      const uint32_t expected = newest - best >= 2 ? best : newest;
-      rolled_back += expected != newest;
+      worse = best == newest ? 0 : worse + 1;
+      const bool rolls_back = worse == 2;
+      const uint32_t expected = rolls_back ? best : newest;
+      rolled_back += rolls_back;
+      if (rolls_back) worse = 0;
       EXPECT_EQ(round.starts_from(), expected) << "round " << round.round();
       EXPECT_EQ(used.at(round.round()), std::set<std::string>{run.rounds(expected).checkpoint()})
           << "round " << round.round();
     }
     evaluated.push_back(round.evaluation());
   }
-  EXPECT_GT(rolled_back, 3);
+  EXPECT_GT(rolled_back, 1);
   EXPECT_TRUE(harness_.MemoryEqualsDisk());
+}
+
+TEST_F(CoreGuardsTest, RoundsThatWereRolledBackAreNotReplayed) {
+  v1::SubmitRunRequest request = SmallRun("submit", 8);
+  request.mutable_spec()->mutable_stop()->set_roll_back_after(2);
+  harness_.Ok<v1::SubmitRunResponse>(request);
+  Work();
+  const v1::RunStatus run = Run(1);
+  // Per round the lines of its own samples, and those of the samples that it replays.
+  std::vector<std::vector<std::string>> own(1);
+  size_t left_out = 0;
+  for (const v1::RoundRecord& round : run.rounds()) {
+    if (round.round() == 0) continue;
+    std::string text;
+    for (const std::string& part : round.manifest_parts()) text += harness_.artifacts().at(part);
+    std::vector<std::string> replayed;
+    own.emplace_back();
+    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      const bool replay = absl::StrContains(line, "\"replay\":true");
+      (replay ? replayed : own.back())
+          .push_back(absl::StrReplaceAll(line, {{"\"replay\":true", "\"replay\":false"}}));
+    }
+    std::vector<std::string> expected;
+    for (uint32_t start = round.starts_from(); start > 0; start = run.rounds(start).starts_from()) {
+      expected.insert(expected.begin(), own[start].begin(), own[start].end());
+      left_out += run.rounds(start).starts_from() + 1 != start;
+    }
+    EXPECT_EQ(replayed, expected) << "round " << round.round();
+  }
+  EXPECT_GT(left_out, 0u) << "no round goes on from one that rolled back";
 }
 
 TEST_F(CoreGuardsTest, WithoutRollBackEachRoundStartsFromTheOneBefore) {

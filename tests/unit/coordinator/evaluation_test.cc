@@ -72,5 +72,18 @@ TEST(JudgeRoundsTest, PatienceCountsRoundsSinceTheBest) {
   EXPECT_THAT(judgement.reason, HasSubstr("stopped after 2 rounds without a better one"));
 }
 
+TEST(StartingRoundTest, EachAttemptHasItsRounds) {
+  v1::RunSpec spec = Spec(true);
+  EXPECT_EQ(StartingRound(spec, 9, 2, 0), 8) << "never by default";
+  spec.mutable_stop()->set_roll_back_after(2);
+  EXPECT_EQ(StartingRound(spec, 4, 2, 0), 3);
+  EXPECT_EQ(StartingRound(spec, 5, 2, 0), 2);
+  EXPECT_EQ(StartingRound(spec, 6, 2, 5), 5) << "one round behind the roll-back of round 5";
+  EXPECT_EQ(StartingRound(spec, 7, 2, 5), 2);
+  EXPECT_EQ(StartingRound(spec, 7, 6, 5), 6) << "the best is newer than the roll-back";
+  EXPECT_EQ(StartingRound(spec, 2, 0, 0), 1);
+  EXPECT_EQ(StartingRound(spec, 3, 0, 0), 0);
+}
+
 }  // namespace
 }  // namespace rsidiff::coordinator
