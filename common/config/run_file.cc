@@ -9,6 +9,7 @@
 #include "common/config/run_paths.h"
 #include "common/config/validate.h"
 #include "common/config/yaml_tree.h"
+#include "common/config/yaml_writer.h"
 
 namespace rsidiff {
 namespace {
@@ -68,6 +69,15 @@ absl::StatusOr<RunFile> LoadRunFile(const fs::path& path, const std::vector<std:
   RSIDIFF_ASSIGN_OR_RETURN(Parsed parsed, Parse(text, path, overrides));
   if (parsed.is_yaml) Append(CheckPaths(parsed.file.spec, parsed.file.positions), parsed.errors);
   return Finish(std::move(parsed));
+}
+
+absl::StatusOr<v1::RunSpec> OverrideRunSpec(const v1::RunSpec& spec,
+                                            const std::vector<std::string>& overrides,
+                                            const std::string& name) {
+  RSIDIFF_ASSIGN_OR_RETURN(Parsed parsed, Parse(RunSpecToYaml(spec), name, overrides));
+  for (Diagnostic& error : parsed.errors) error.position = {};  // in a text that nobody sees
+  RSIDIFF_ASSIGN_OR_RETURN(RunFile file, Finish(std::move(parsed)));
+  return std::move(file.spec);
 }
 
 }  // namespace rsidiff

@@ -30,4 +30,10 @@ absl::StatusOr<RunFile> ParseRunFile(absl::string_view text, const std::filesyst
 absl::StatusOr<RunFile> LoadRunFile(const std::filesystem::path& path,
                                     const std::vector<std::string>& overrides);
 
+/// A complete spec with `overrides` applied as to a run file, checked as one but for the files that it names.
+/// INVALID_ARGUMENT holds every error, one a line, as `NAME: message`.
+absl::StatusOr<v1::RunSpec> OverrideRunSpec(const v1::RunSpec& spec,
+                                            const std::vector<std::string>& overrides,
+                                            const std::string& name);
+
 }  // namespace rsidiff

@@ -134,12 +134,8 @@ absl::StatusOr<v1::RunStatus> ControlClient::SetRunState(uint64_t run_id, v1::Ru
   return response;
 }
 
-absl::StatusOr<uint64_t> ControlClient::ForkRun(uint64_t run_id, uint32_t from_round, uint32_t rounds) {
-  v1::ForkRunRequest request;
+absl::StatusOr<uint64_t> ControlClient::ForkRun(v1::ForkRunRequest request) {
   request.set_request_id(RandomId());
-  request.set_run_id(run_id);
-  request.set_from_round(from_round);
-  request.set_rounds(rounds);
   v1::SubmitRunResponse response;
   RSIDIFF_RETURN_IF_ERROR(WithRetries(
       [&](grpc::ClientContext& context) { return stubs_->control->ForkRun(&context, request, &response); }));

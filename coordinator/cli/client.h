@@ -33,7 +33,8 @@ class ControlClient {
   absl::StatusOr<v1::ListRunsResponse> ListRuns();
   absl::StatusOr<v1::RunStatus> GetRun(uint64_t run_id);
   absl::StatusOr<v1::RunStatus> SetRunState(uint64_t run_id, v1::RunState state);
-  absl::StatusOr<uint64_t> ForkRun(uint64_t run_id, uint32_t from_round, uint32_t rounds);
+  /// The id of the new run. The client makes the request_id.
+  absl::StatusOr<uint64_t> ForkRun(v1::ForkRunRequest request);
   /// All samples of a round, in index order.
   absl::StatusOr<std::vector<v1::SampleRecord>> ListSamples(uint64_t run_id, uint32_t round,
                                                             v1::Purpose purpose);

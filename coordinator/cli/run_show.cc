@@ -42,7 +42,9 @@ void PrintFacts(CommandContext& context, const v1::RunStatus& status) {
       << FilterLine(run.inputs()) << EmbeddingFilterLine(run) << "submitted  " << TimeText(run.submitted_us())
       << " UTC\n";
   if (run.ended_us() != 0) out << "ended      " << TimeText(run.ended_us()) << " UTC\n";
-  if (run.forked_from() != 0) out << "fork of    " << run.forked_from() << "\n";
+  if (run.forked_from() != 0) {
+    out << "fork of    run " << run.forked_from() << ", from round " << run.forked_round() << "\n";
+  }
   if (!status.waits_for().empty()) out << "waiting    " << status.waits_for() << "\n";
   if (!status.last_error().empty()) out << "last error " << status.last_error() << "\n";
 }

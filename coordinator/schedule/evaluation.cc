@@ -90,7 +90,8 @@ double RoundScore(const v1::RunSpec& spec, const v1::EvaluationSummary& summary,
   return weights > 0 ? sum / weights : 0;
 }
 
-RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds) {
+RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds,
+                           uint32_t shared) {
   RoundJudgement judgement;
   if (rounds.empty()) return judgement;
   double base = RoundScore(spec, rounds[0], rounds[0]);
@@ -104,7 +105,8 @@ RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::Evalua
   }
   uint32_t newest = static_cast<uint32_t>(rounds.size()) - 1;
   uint32_t patience = spec.stop().patience();
-  judgement.stop = patience > 0 && newest - judgement.best_round >= patience;
+  uint32_t counted_from = std::max(judgement.best_round, shared);
+  judgement.stop = patience > 0 && newest >= counted_from + patience;
   if (newest == 0) {
     judgement.reason = absl::StrFormat("the base model scores %.4g", base);
   } else if (judgement.best_round == 0) {
@@ -114,8 +116,9 @@ RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::Evalua
                                        judgement.best_round, judgement.best_score, base);
   }
   if (judgement.stop) {
-    absl::StrAppend(&judgement.reason, "; stopped after ", newest - judgement.best_round,
-                    " rounds without a better one");
+    const uint32_t tried = newest - counted_from;
+    absl::StrAppend(&judgement.reason, "; stopped after ", tried, tried == 1 ? " round" : " rounds",
+                    " without a better one");
   }
   return judgement;
 }

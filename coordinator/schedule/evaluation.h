@@ -22,8 +22,10 @@ struct RoundJudgement {
 };
 
 /// Judges the rounds 0..n-1 of a run whose evaluation is complete, in order; at least round 0. Equal
-/// scores go to the earlier round.
-RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds);
+/// scores go to the earlier round. `shared` is the last round that a fork has of its parent, 0 without one:
+/// patience counts from the fork's own first round on.
+RoundJudgement JudgeRounds(const v1::RunSpec& spec, const std::vector<v1::EvaluationSummary>& rounds,
+                           uint32_t shared = 0);
 
 /// True when a round is planned only after the one before it is evaluated, as a roll-back may follow.
 bool WaitsForEvaluation(const v1::RunSpec& spec);

@@ -210,7 +210,7 @@ class Core::Impl {
   void StorePrompts(const Run& run);
   /// True if what a fork of the rounds up to `last` copies is in memory.
   bool HasForkedRows(const Run& parent, uint32_t last) const;
-  Run& AddFork(const v1::ForkRunRequest& request, uint32_t rounds);
+  Run& AddFork(const v1::ForkRunRequest& request, v1::RunSpec spec);
   void PutPrompt(const Run& run, PromptList list, uint32_t index);
   void EndRun(Run& run, v1::RunState state, const std::string& reason);
   void StartCompeting(Run& run);

@@ -285,7 +285,7 @@ void Core::Impl::JudgeRun(Run& run) {
     evaluated.push_back(round.record.evaluation());
   }
   if (evaluated.empty()) return;
-  RoundJudgement judgement = JudgeRounds(run.record.spec(), evaluated);
+  RoundJudgement judgement = JudgeRounds(run.record.spec(), evaluated, run.record.forked_round());
   run.best_score = judgement.best_score;
   std::string collapse = FirstCollapse(run.record.spec(), evaluated);
   if (!collapse.empty() && run.record.collapse() != collapse) Log(run.id(), 0, "", collapse);

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "coordinator/schedule/fork_spec.h"
 #include "coordinator/state/core_impl.h"
 
 namespace rsidiff::coordinator {
@@ -162,11 +163,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const ForkRun& call) {
           absl::StrCat("round ", number, " of run ", parent.id(), " is not done"));
     }
   }
-  uint32_t rounds = request.rounds() == 0 ? parent.record.spec().rounds() : request.rounds();
-  if (rounds <= request.from_round()) {
-    return absl::InvalidArgumentError(absl::StrCat("rounds has to be greater than from_round, which is ",
-                                                   request.from_round(), ": ", rounds));
-  }
+  RSIDIFF_ASSIGN_OR_RETURN(v1::RunSpec spec, ForkSpec(parent.record.spec(), request));
   if (parent.ended()) {
     bool recalled = RecallInputs(parent, call.parent).ok();
     if (!recalled || !HasForkedRows(parent, request.from_round())) {
@@ -174,7 +171,7 @@ absl::StatusOr<Response> Core::Impl::Handle(const ForkRun& call) {
       return absl::UnavailableError(absl::StrCat("run ", parent.id(), " is just ending; try again"));
     }
   }
-  Run& run = AddFork(request, rounds);
+  Run& run = AddFork(request, std::move(spec));
   if (parent.ended()) ForgetInputs(parent);
   // Which round is the best decides what the next one starts from.
   JudgeRun(run);
@@ -194,12 +191,13 @@ bool Core::Impl::HasForkedRows(const Run& parent, uint32_t last) const {
   return true;
 }
 
-Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
+Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, v1::RunSpec spec) {
   const Run& parent = runs_.at(request.run_id());
   v1::RunRecord record = parent.record;
-  record.mutable_spec()->set_rounds(rounds);
+  *record.mutable_spec() = std::move(spec);
   record.set_request_id(request.request_id());
   record.set_forked_from(parent.id());
+  record.set_forked_round(request.from_round());
   record.set_newest_round(request.from_round());
   record.clear_reason();
   record.clear_ended_us();
@@ -221,6 +219,8 @@ Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
     Round& round = run.rounds[number];
     round.record = parent.rounds.at(number).record;
     round.record.set_run_id(run.id());
+    PutRound(round);
+    if (run.record.spec().train().replay() <= 0) continue;
     round.selected = parent.rounds.at(number).selected;
     for (const auto& [purpose, samples] : parent.rounds.at(number).samples) {
       for (const auto& [index, sample] : samples) {
@@ -229,7 +229,6 @@ Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, uint32_t rounds) {
         PutSample(round, purpose, sample);
       }
     }
-    PutRound(round);
   }
   Log(run.id(), 0, "",
       absl::StrCat("run ", run.id(), " forked from round ", request.from_round(), " of run ",

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/artifact/folder.h"
 #include "common/base/file.h"
+#include "common/config/run_file.h"
 #include "coordinator/cli/child_process.h"
 #include "tests/unit/cli/command_line.h"
 #include "tests/unit/cli/fake_coordinator.h"
@@ -36,6 +37,15 @@ v1::RunStatus MakeRun(uint64_t id, const std::string& name, v1::RunState state) 
 }
 
 class Commands : public testing::Test {
+v1::RunSpec WholeSpec() {
+  return ParseRunFile(
+             "name: shapes\nrounds: 3\nseed: 7\nmodel: {path: /base}\n"
+             "prompts: {train: /train.txt, evaluation: /eval.txt}\n"
+             "scorers: [{name: clip, type: clipscore, path: /clip}]\n",
+             "run.yaml")
+      ->spec;
+}
+
  protected:
   Commands() {
     line.coordinator = fake.address();
@@ -158,6 +168,40 @@ TEST_F(Commands, ListsAndDrainsWorkers) {
   EXPECT_EQ(line.Run({"worker", "drain", "w1", "--deadline", "10m"}).out, "worker w1 is draining\n");
   EXPECT_EQ(line.Run({"worker", "drain", "w2"}).code, ExitCode::kFailed);
   EXPECT_EQ(line.Run({"worker", "drain", "w1", "--deadline", "soon"}).code, ExitCode::kUsage);
+  EXPECT_FALSE(fake.forked[0].has_spec());
+}
+
+TEST_F(Commands, ForksRunsWithOtherValues) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    *fake.runs[0].mutable_run()->mutable_spec() = WholeSpec();
+  }
+  EXPECT_EQ(line.Run({"run", "fork", "1", "--from-round", "2", "--set", "seed=8", "--set",
+                      "train.learning_rate=0.5"})
+                .out,
+            "77\n");
+  absl::MutexLock lock(&fake.mutex);
+  ASSERT_EQ(fake.forked.size(), 1);
+  v1::RunSpec expected = fake.runs[0].run().spec();
+  expected.set_seed(8);
+  expected.mutable_train()->set_learning_rate(0.5);
+  EXPECT_EQ(fake.forked[0].spec().DebugString(), expected.DebugString());
+  EXPECT_EQ(fake.forked[0].spec().evaluation().seed(), 7) << "evaluations stay comparable";
+}
+
+TEST_F(Commands, AForksValuesAreChecked) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    *fake.runs[0].mutable_run()->mutable_spec() = WholeSpec();
+  }
+  const CommandOutcome range =
+      line.Run({"run", "fork", "1", "--from-round", "2", "--set", "train.learning_rate=5"});
+  EXPECT_EQ(range.err,
+            "error: the spec of run 1: train.learning_rate has to be above 0 and at most 1, not 5\n");
+  EXPECT_THAT(line.Run({"run", "fork", "1", "--from-round", "2", "--set", "train.lerning_rate=0.1"}).err,
+              HasSubstr("learning_rate"));
+  absl::MutexLock lock(&fake.mutex);
+  EXPECT_THAT(fake.forked, IsEmpty());
   absl::MutexLock lock(&fake.mutex);
   EXPECT_EQ(fake.drained[0].deadline_seconds(), 600);
 }

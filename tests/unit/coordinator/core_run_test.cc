@@ -321,7 +321,7 @@ TEST(CoreRunTest, StopRuleEndsTheRunAndSaysSo) {
   harness.Work("w", incarnation);
   v1::RunStatus status = harness.GetRun(run_id);
   EXPECT_EQ(status.run().state(), v1::RUN_STATE_SUCCEEDED);
-  EXPECT_THAT(status.run().reason(), HasSubstr("stopped after 1 rounds without a better one"));
+  EXPECT_THAT(status.run().reason(), HasSubstr("stopped after 1 round without a better one"));
   EXPECT_LT(status.rounds_size(), 9);
   EXPECT_EQ(status.rounds(status.rounds_size() - 1).phase(), v1::ROUND_PHASE_ABANDONED);
 }

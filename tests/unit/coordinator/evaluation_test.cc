@@ -72,6 +72,19 @@ TEST(JudgeRoundsTest, PatienceCountsRoundsSinceTheBest) {
   EXPECT_THAT(judgement.reason, HasSubstr("stopped after 2 rounds without a better one"));
 }
 
+TEST(JudgeRoundsTest, PatienceOfAForkCountsItsOwnRounds) {
+  v1::RunSpec spec = Spec(true);
+  spec.mutable_stop()->set_patience(1);
+  const std::vector<v1::EvaluationSummary> shared = {Scores(0, 1), Scores(0, 2), Scores(0, 1)};
+  EXPECT_TRUE(JudgeRounds(spec, shared).stop);
+  EXPECT_FALSE(JudgeRounds(spec, shared, 2).stop);
+  std::vector<v1::EvaluationSummary> all = shared;
+  all.push_back(Scores(0, 1));
+  const RoundJudgement judgement = JudgeRounds(spec, all, 2);
+  EXPECT_TRUE(judgement.stop);
+  EXPECT_THAT(judgement.reason, HasSubstr("; stopped after 1 round without a better one"));
+}
+
 TEST(StartingRoundTest, EachAttemptHasItsRounds) {
   v1::RunSpec spec = Spec(true);
   EXPECT_EQ(StartingRound(spec, 9, 2, 0), 8) << "never by default";
