@@ -43,21 +43,25 @@ std::vector<v1::SampleRecord> Best(std::vector<v1::SampleRecord> samples, size_t
 
 // A line of samples.jsonl: the keys of rsidiff-worker's own samples.jsonl, and the run's judgement.
 std::string SampleLine(const v1::SampleRecord& sample, const std::string& file) {
+  // In name order, since a map's own order changes from process to process.
+  const auto by_name = [](const google::protobuf::Map<std::string, double>& values) {
+    nlohmann::ordered_json object = nlohmann::ordered_json::object();
+    for (const auto& [name, value] : std::map<std::string, double>(values.begin(), values.end())) {
+      object[name] = value;
+    }
+    return object;
+  };
   nlohmann::ordered_json line = {{"id", sample.id()},         {"index", sample.index()},
                                  {"prompt", sample.prompt()}, {"sample", sample.sample_index()},
                                  {"seed", sample.seed()},     {"file", file},
                                  {"sha256", sample.image()}};
-  nlohmann::ordered_json scores = nlohmann::ordered_json::object();
-  // In name order, since a map's own order changes from process to process.
-  for (const auto& [name, score] :
-       std::map<std::string, double>(sample.scores().begin(), sample.scores().end())) {
-    scores[name] = score;
-  }
-  line["scores"] = std::move(scores);
+  line["scores"] = by_name(sample.scores());
+  line["z"] = by_name(sample.z());
   line["reward"] = sample.reward();
+  line["rank"] = sample.rank();
   line["selected"] = sample.selected();
   line["weight"] = sample.weight();
-  line["distance"] = sample.distance();
+  if (sample.has_distance()) line["distance"] = sample.distance();
   line["reason"] = sample.reason();
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
@@ -85,7 +89,9 @@ absl::StatusOr<size_t> WriteSamples(const std::vector<v1::SampleRecord>& samples
 std::string PicturesText(size_t pictures, size_t samples) {
   const size_t missing = samples - pictures;
   return absl::StrCat("wrote ", pictures, " pictures and samples.jsonl",
-                      missing == 0 ? "" : absl::StrCat("; ", missing, " samples have not been drawn yet"));
+                      missing == 0   ? ""
+                      : missing == 1 ? "; 1 sample has not been drawn yet"
+                                     : absl::StrCat("; ", missing, " samples have not been drawn yet"));
 }
 
 absl::StatusOr<ExitCode> Samples(const SamplesOptions& options, CommandContext& context) {

@@ -176,7 +176,8 @@ void Core::Impl::GatherWeights(const Run& run, Round& round) {
   Weighing& work = *round.weighing;
   const std::vector<v1::SampleRecord*> slice = SelectedSlice(round, work.next, options_.slice_samples);
   for (const v1::SampleRecord* sample : slice) {
-    work.inputs.push_back({sample->prompt_id(), sample->reward(), sample->distance()});
+    work.inputs.push_back(
+        {sample->prompt_id(), sample->reward(), sample->distance()});  // 0 where not measured
     work.distance_sum += sample->distance();
   }
   work.next += slice.size();
@@ -196,8 +197,8 @@ void Core::Impl::StoreWeights(const Run& run, Round& round) {
   if (work.next < round.selected.size()) return;
   work.stage = Weighing::Stage::kReplay;
   work.next = 0;
-}
   if (run.record.spec().train().replay() > 0) work.replayed = Lineage(run, round);
+}
 
 bool Core::Impl::ReplaySlice(const Run& run, Round& round) {
   Weighing& work = *round.weighing;

@@ -104,6 +104,29 @@ TEST_F(Outputs, SamplesWritesPicturesAndRecords) {
   EXPECT_FALSE(fs::exists(out + "/00002.png"));
 }
 
+TEST_F(Outputs, SampleLinesHoldTheRunsJudgement) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    std::vector<v1::SampleRecord>& samples = fake.samples[{1, v1::PURPOSE_TRAINING}];
+    samples[0].set_distance(0);  // measured: exactly average
+    samples[0].set_selected(true);
+    for (v1::SampleRecord& sample : samples) {
+      (*sample.mutable_z())["clip"] = 0.25;
+      sample.set_rank(sample.index() + 1);
+    }
+  }
+  ASSERT_EQ(line.Run({"samples", "5", "--round", "1", "--out", folder / "samples"}).code, ExitCode::kOk);
+  const std::vector<std::string> lines =
+      absl::StrSplit(Text(folder / "samples/samples.jsonl"), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 3);
+  const nlohmann::json kept = nlohmann::json::parse(lines[0]);
+  EXPECT_EQ(kept["z"]["clip"], 0.25);
+  EXPECT_EQ(kept["rank"], 1);
+  EXPECT_EQ(kept["distance"], 0);
+  EXPECT_EQ(nlohmann::json::parse(lines[2])["rank"], 3);
+  EXPECT_FALSE(nlohmann::json::parse(lines[2]).contains("distance")) << "not measured";
+}
+
 TEST_F(Outputs, SamplesRefusesAFullFolderAndNeedsADestination) {
   EXPECT_EQ(line.Run({"samples", "5", "--round", "1"}).code, ExitCode::kUsage);
   const CommandOutcome full = line.Run({"samples", "5", "--round", "1", "--out", folder / "model"});
@@ -133,7 +156,7 @@ TEST_F(Outputs, SamplesCountsThePicturesThatAreThere) {
   }
   const CommandOutcome outcome = line.Run({"samples", "5", "--round", "1", "--out", folder / "some"});
   EXPECT_EQ(outcome.code, ExitCode::kOk);
-  EXPECT_EQ(outcome.err, "wrote 2 pictures and samples.jsonl; 1 samples have not been drawn yet\n");
+  EXPECT_EQ(outcome.err, "wrote 2 pictures and samples.jsonl; 1 sample has not been drawn yet\n");
   EXPECT_FALSE(fs::exists(folder / "some/00002.png"));
 }
 
@@ -226,6 +249,17 @@ TEST_F(Outputs, ReportIsOneSelfContainedFile) {
   EXPECT_THAT(html, AllOf(HasSubstr("<h1>Run 5 shapes</h1>"), HasSubstr("a &lt;prompt&gt; 2"),
                           HasSubstr("data:image/png;base64,iVBOR"), HasSubstr("<tr class=\"best\">")));
   EXPECT_THAT(html, AllOf(Not(HasSubstr("http://")), Not(HasSubstr("https://")), Not(HasSubstr("<script"))));
+  EXPECT_THAT(html, Not(HasSubstr("collapsed")));
+}
+
+TEST_F(Outputs, ReportSaysThatARoundCollapsed) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.runs[0].mutable_run()->set_collapse("round 2 has collapsed: diversity < 0.1");
+  }
+  const std::string out = folder / "report.html";
+  ASSERT_EQ(line.Run({"report", "5", "--out", out}).code, ExitCode::kOk);
+  EXPECT_THAT(Text(out), HasSubstr("\nround 2 has collapsed: diversity &lt; 0.1\n"));
 }
 
 TEST_F(Outputs, ExportPutsTheTrainedUnetIntoTheBaseModelsFolder) {
