@@ -21,16 +21,27 @@ std::string MeanText(const google::protobuf::Map<std::string, v1::ScorerStatisti
   return absl::StrCat(NumberText(found->second.mean(), 4), " +- ", NumberText(found->second.stddev(), 4));
 }
 
-void PrintSelection(const v1::SelectionSummary& selection, std::ostream& out) {
+std::string StartText(const v1::RoundRecord& round) {
+  return absl::StrCat("round ", round.starts_from(), round.starts_from() == 0 ? " (the base model)" : "",
+                      round.starts_from() + 1 == round.round() ? "" : ", rolled back");
+}
+
+bool MeasuresDistances(const v1::WeightSpec& weights) {
+  return weights.method() == v1::WEIGHT_METHOD_GAUSSIAN || weights.method() == v1::WEIGHT_METHOD_KNN;
+}
+
+void PrintSelection(const v1::SelectionSummary& selection, const v1::WeightSpec& weights, std::ostream& out) {
   if (selection.samples() == 0) return;
   out << "selected   " << selection.selected() << " of " << selection.samples() << " samples, "
       << selection.prompts() << " prompts, " << selection.prompts_without_selection()
       << " of them with none\n"
       << "reward     " << NumberText(selection.reward_mean(), 4) << " over all samples, "
-      << NumberText(selection.selected_reward_mean(), 4) << " over the selected\n"
-      << "weights    effective sample size " << NumberText(selection.effective_sample_size(), 1) << ", "
-      << NumberText(100 * selection.clipped_share(), 1) << " % clipped, mean distance "
-      << NumberText(selection.distance_mean(), 3) << "\n";
+      << NumberText(selection.selected_reward_mean(), 4) << " over the selected\n";
+  if (selection.effective_sample_size() <= 0) return;  // the weights are still to come
+  out << "weights    effective sample size " << NumberText(selection.effective_sample_size(), 1) << ", "
+      << NumberText(100 * selection.clipped_share(), 1) << " % clipped";
+  if (MeasuresDistances(weights)) out << ", mean distance " << NumberText(selection.distance_mean(), 3);
+  out << "\n";
 }
 
 void PrintRound(const v1::RunStatus& status, const v1::RoundRecord& round, CommandContext& context) {
@@ -39,9 +50,10 @@ void PrintRound(const v1::RunStatus& status, const v1::RoundRecord& round, Comma
       << "round      " << round.round() << (round.round() == 0 ? " (the base model)" : "") << "\n"
       << "phase      " << PhaseName(round.phase()) << "\n"
       << "started    " << TimeText(round.started_us()) << " UTC\n";
+  if (round.round() > 0) out << "starts at  " << StartText(round) << "\n";
   const v1::EmbeddingFilterSummary& filter = status.run().embedding_filter();
   if (round.round() == 1 && filter.judged() > 0) out << "filter     " << EmbeddingFilterText(filter) << "\n";
-  PrintSelection(round.selection(), out);
+  PrintSelection(round.selection(), status.run().spec().weights(), out);
   if (round.train().steps() > 0) {
     out << "training   " << round.train().steps() << " steps in " << NumberText(round.train().seconds(), 1)
         << " s, loss " << NumberText(round.train().first_loss(), 4) << " to "
@@ -49,6 +61,10 @@ void PrintRound(const v1::RunStatus& status, const v1::RoundRecord& round, Comma
         << " membership(s)\n";
   }
   if (!round.checkpoint().empty()) out << "checkpoint " << round.checkpoint() << "\n";
+  if (round.evaluation().complete()) {
+    out << "evaluation diversity " << NumberText(round.evaluation().diversity(), 4) << ", Frechet distance "
+        << NumberText(round.evaluation().frechet(), 4) << "\n";
+  }
   Table table(
       {{"scorer"}, {"evaluation", Align::kRight}, {"all samples", Align::kRight}, {"kept", Align::kRight}});
   for (const v1::ScorerSpec& scorer : status.run().spec().scorers()) {

@@ -18,8 +18,13 @@ absl::StatusOr<ExitCode> ListRuns(CommandContext& context) {
     context.Note("no runs");
     return ExitCode::kOk;
   }
-  Table table(
-      {{"id", Align::kRight}, {"name"}, {"state"}, {"round"}, {"best", Align::kRight}, {"submitted (UTC)"}});
+  Table table({{"id", Align::kRight},
+               {"name"},
+               {"state"},
+               {"round"},
+               {"best", Align::kRight},
+               {"submitted (UTC)"},
+               {""}});
   for (const v1::RunStatus& status : list.runs()) {
     const v1::RunRecord& run = status.run();
     const Style style = run.state() == v1::RUN_STATE_FAILED   ? Style::kRed
@@ -27,7 +32,7 @@ absl::StatusOr<ExitCode> ListRuns(CommandContext& context) {
                                                               : Style::kPlain;
     table.AddRow({absl::StrCat(run.id()), run.spec().name(), StateName(run.state()),
                   absl::StrCat(run.newest_round(), "/", run.spec().rounds()), absl::StrCat(run.best_round()),
-                  TimeText(run.submitted_us())},
+                  TimeText(run.submitted_us()), run.collapse().empty() ? "" : "collapsed"},
                  style);
   }
   context.out() << table.Render(context.environment.out_terminal);

@@ -14,9 +14,10 @@ namespace {
 std::vector<std::string> TrainingCells(const v1::RoundRecord& round) {
   const v1::SelectionSummary& selection = round.selection();
   const bool selected = selection.samples() > 0;
+  const bool weighed = selection.effective_sample_size() > 0;
   const bool trained = round.train().steps() > 0;
   return {selected ? absl::StrCat(selection.selected(), "/", selection.samples()) : "-",
-          selected ? NumberText(selection.effective_sample_size(), 1) : "-",
+          weighed ? NumberText(selection.effective_sample_size(), 1) : "-",
           trained ? NumberText(round.train().last_loss(), 4) : "-"};
 }
 

@@ -115,9 +115,10 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
   FamilyBuilder round("rsidiff_run_round", "Newest round", MetricType::Gauge);
   FamilyBuilder phase("rsidiff_run_phase", "1 for the phase that the newest round is in, else 0",
                       MetricType::Gauge);
-  FamilyBuilder best("rsidiff_run_best_round", "Best round so far by held-out score, 0 is the base model",
+  FamilyBuilder best("rsidiff_run_best_round", "Best round so far by score, 0 is the base model",
                      MetricType::Gauge);
-  FamilyBuilder score("rsidiff_run_best_score", "Held-out mean of the best round", MetricType::Gauge);
+  FamilyBuilder score("rsidiff_run_best_score", "Score of the best round, that rounds are compared by",
+                      MetricType::Gauge);
   FamilyBuilder collapsed("rsidiff_run_collapsed", "1 once a round of the run has collapsed, else 0",
                           MetricType::Gauge);
   FamilyBuilder warnings("rsidiff_run_warnings", "Warnings that `rsidiff run show` lists, a collapse aside",
@@ -239,6 +240,8 @@ Families RoundFamilies(const std::vector<const v1::RunStatus*>& runs) {
         AddScores(scores, id, round, "drawn", record.selection().all());
         AddScores(scores, id, round, "selected", record.selection().kept());
         selected.Add(labels, record.selection().selected());
+      }
+      if (record.selection().effective_sample_size() > 0) {  // 0 until the weights are computed
         effective.Add(labels, record.selection().effective_sample_size());
         clipped.Add(labels, record.selection().clipped_share());
       }

@@ -20,6 +20,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::StartsWith;
 
 v1::RunStatus MakeRun(uint64_t id, const std::string& name, v1::RunState state) {
@@ -36,7 +37,6 @@ v1::RunStatus MakeRun(uint64_t id, const std::string& name, v1::RunState state) 
   return status;
 }
 
-class Commands : public testing::Test {
 v1::RunSpec WholeSpec() {
   return ParseRunFile(
              "name: shapes\nrounds: 3\nseed: 7\nmodel: {path: /base}\n"
@@ -46,6 +46,7 @@ v1::RunSpec WholeSpec() {
       ->spec;
 }
 
+class Commands : public testing::Test {
  protected:
   Commands() {
     line.coordinator = fake.address();
@@ -81,6 +82,19 @@ TEST_F(Commands, ListsRuns) {
   EXPECT_EQ(json["runs"][1]["run"]["spec"]["name"], "shapes");
 }
 
+TEST_F(Commands, CollapsedRunsAreMarked) {
+  EXPECT_THAT(line.Run({"run", "list"}).out, Not(HasSubstr("collapsed")));
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.runs[1].mutable_run()->set_collapse("round 1 has collapsed: its pictures look alike");
+  }
+  EXPECT_THAT(line.Run({"run", "list"}).out,
+              AllOf(HasSubstr("2  shapes  active     0/3       0  -                collapsed\n"),
+                    HasSubstr("3  other   failed     0/3       0  -\n")));
+  EXPECT_THAT(line.Run({"run", "show", "2"}).out,
+              HasSubstr("\nround 1 has collapsed: its pictures look alike\n"));
+}
+
 TEST_F(Commands, FindsARunByIdOrTheNewestOfAName) {
   EXPECT_THAT(line.Run({"run", "show", "1"}).out, HasSubstr("run        1 shapes"));
   EXPECT_THAT(line.Run({"run", "show", "shapes"}).out,
@@ -112,12 +126,111 @@ TEST_F(Commands, ForksRuns) {
   EXPECT_EQ(fake.forked[0].from_round(), 2);
   EXPECT_EQ(fake.forked[0].rounds(), 6);
   EXPECT_EQ(fake.forked[0].request_id().size(), 32);
+  EXPECT_FALSE(fake.forked[0].has_spec());
+}
+
+TEST_F(Commands, ForksRunsWithOtherValues) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    *fake.runs[0].mutable_run()->mutable_spec() = WholeSpec();
+  }
+  EXPECT_EQ(line.Run({"run", "fork", "1", "--from-round", "2", "--set", "seed=8", "--set",
+                      "train.learning_rate=0.5"})
+                .out,
+            "77\n");
+  absl::MutexLock lock(&fake.mutex);
+  ASSERT_EQ(fake.forked.size(), 1);
+  v1::RunSpec expected = fake.runs[0].run().spec();
+  expected.set_seed(8);
+  expected.mutable_train()->set_learning_rate(0.5);
+  EXPECT_EQ(fake.forked[0].spec().DebugString(), expected.DebugString());
+  EXPECT_EQ(fake.forked[0].spec().evaluation().seed(), 7) << "evaluations stay comparable";
+}
+
+TEST_F(Commands, AForksValuesAreChecked) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    *fake.runs[0].mutable_run()->mutable_spec() = WholeSpec();
+  }
+  const CommandOutcome range =
+      line.Run({"run", "fork", "1", "--from-round", "2", "--set", "train.learning_rate=5"});
+  EXPECT_EQ(range.err,
+            "error: the spec of run 1: train.learning_rate has to be above 0 and at most 1, not 5\n");
+  EXPECT_THAT(line.Run({"run", "fork", "1", "--from-round", "2", "--set", "train.lerning_rate=0.1"}).err,
+              HasSubstr("learning_rate"));
+  absl::MutexLock lock(&fake.mutex);
+  EXPECT_THAT(fake.forked, IsEmpty());
 }
 
 TEST_F(Commands, ShowsRounds) {
   EXPECT_THAT(line.Run({"round", "show", "1", "0"}).out, HasSubstr("(the base model)"));
   EXPECT_EQ(Json(line.Run({"round", "show", "1", "0", "--json"}))["phase"], "ROUND_PHASE_DONE");
   EXPECT_EQ(line.Run({"round", "show", "1", "5"}).err, "error: run 1 has no round 5; its newest is 0\n");
+}
+
+// A run whose round 2 rolled back to the base model and is weighed.
+v1::RunStatus RolledBack() {
+  v1::RunStatus status = MakeRun(4, "shapes", v1::RUN_STATE_ACTIVE);
+  status.mutable_run()->mutable_spec()->mutable_weights()->set_method(v1::WEIGHT_METHOD_GAUSSIAN);
+  status.mutable_run()->mutable_spec()->mutable_scorers(0)->set_role(v1::SCORER_ROLE_SELECTION);
+  for (uint32_t number : {1, 2}) {
+    v1::RoundRecord& round = *status.add_rounds();
+    round.set_round(number);
+    round.set_starts_from(0);
+    round.set_started_us(1'000'000);
+    v1::SelectionSummary& selection = *round.mutable_selection();
+    selection.set_samples(96);
+    selection.set_selected(24);
+    selection.set_prompts(24);
+    selection.set_selected_reward_mean(0.5);
+  }
+  v1::RoundRecord& done = *status.mutable_rounds(1);
+  done.set_phase(v1::ROUND_PHASE_DONE);
+  done.mutable_selection()->set_effective_sample_size(18.25);
+  done.mutable_selection()->set_clipped_share(0.125);
+  done.mutable_selection()->set_distance_mean(0.75);
+  done.mutable_train()->set_steps(40);
+  done.mutable_train()->set_generations(1);
+  done.set_checkpoint("abc");
+  done.mutable_evaluation()->set_complete(true);
+  done.mutable_evaluation()->set_diversity(0.25);
+  done.mutable_evaluation()->set_frechet(1.5);
+  (*done.mutable_evaluation()->mutable_scores())["clip"].set_mean(0.5);
+  status.mutable_rounds(2)->set_phase(v1::ROUND_PHASE_WEIGHT);
+  return status;
+}
+
+TEST_F(Commands, ShowsWhatARoundSelectedTrainedAndScored) {
+  {
+    absl::MutexLock lock(&fake.mutex);
+    fake.runs.push_back(RolledBack());
+  }
+  EXPECT_EQ(line.Run({"round", "show", "4", "1"}).out,
+            "run        4 shapes\n"
+            "round      1\n"
+            "phase      done\n"
+            "started    1970-01-01 00:00:01 UTC\n"
+            "starts at  round 0 (the base model)\n"
+            "selected   24 of 96 samples, 24 prompts, 0 of them with none\n"
+            "reward     0.0000 over all samples, 0.5000 over the selected\n"
+            "weights    effective sample size 18.2, 12.5 % clipped, mean distance 0.750\n"
+            "training   40 steps in 0.0 s, loss 0.0000 to 0.0000, 1 membership(s)\n"
+            "checkpoint abc\n"
+            "evaluation diversity 0.2500, Frechet distance 1.5000\n"
+            "\n"
+            "scorer        evaluation  all samples  kept\n"
+            "clip    0.5000 +- 0.0000            -     -\n");
+  EXPECT_EQ(line.Run({"round", "show", "4", "2"}).out,
+            "run        4 shapes\n"
+            "round      2\n"
+            "phase      weight\n"
+            "started    1970-01-01 00:00:01 UTC\n"
+            "starts at  round 0 (the base model), rolled back\n"
+            "selected   24 of 96 samples, 24 prompts, 0 of them with none\n"
+            "reward     0.0000 over all samples, 0.5000 over the selected\n"
+            "\n"
+            "scorer  evaluation  all samples  kept\n"
+            "clip             -            -     -\n");
 }
 
 TEST_F(Commands, ShowsWarnings) {
@@ -168,40 +281,6 @@ TEST_F(Commands, ListsAndDrainsWorkers) {
   EXPECT_EQ(line.Run({"worker", "drain", "w1", "--deadline", "10m"}).out, "worker w1 is draining\n");
   EXPECT_EQ(line.Run({"worker", "drain", "w2"}).code, ExitCode::kFailed);
   EXPECT_EQ(line.Run({"worker", "drain", "w1", "--deadline", "soon"}).code, ExitCode::kUsage);
-  EXPECT_FALSE(fake.forked[0].has_spec());
-}
-
-TEST_F(Commands, ForksRunsWithOtherValues) {
-  {
-    absl::MutexLock lock(&fake.mutex);
-    *fake.runs[0].mutable_run()->mutable_spec() = WholeSpec();
-  }
-  EXPECT_EQ(line.Run({"run", "fork", "1", "--from-round", "2", "--set", "seed=8", "--set",
-                      "train.learning_rate=0.5"})
-                .out,
-            "77\n");
-  absl::MutexLock lock(&fake.mutex);
-  ASSERT_EQ(fake.forked.size(), 1);
-  v1::RunSpec expected = fake.runs[0].run().spec();
-  expected.set_seed(8);
-  expected.mutable_train()->set_learning_rate(0.5);
-  EXPECT_EQ(fake.forked[0].spec().DebugString(), expected.DebugString());
-  EXPECT_EQ(fake.forked[0].spec().evaluation().seed(), 7) << "evaluations stay comparable";
-}
-
-TEST_F(Commands, AForksValuesAreChecked) {
-  {
-    absl::MutexLock lock(&fake.mutex);
-    *fake.runs[0].mutable_run()->mutable_spec() = WholeSpec();
-  }
-  const CommandOutcome range =
-      line.Run({"run", "fork", "1", "--from-round", "2", "--set", "train.learning_rate=5"});
-  EXPECT_EQ(range.err,
-            "error: the spec of run 1: train.learning_rate has to be above 0 and at most 1, not 5\n");
-  EXPECT_THAT(line.Run({"run", "fork", "1", "--from-round", "2", "--set", "train.lerning_rate=0.1"}).err,
-              HasSubstr("learning_rate"));
-  absl::MutexLock lock(&fake.mutex);
-  EXPECT_THAT(fake.forked, IsEmpty());
   absl::MutexLock lock(&fake.mutex);
   EXPECT_EQ(fake.drained[0].deadline_seconds(), 600);
 }

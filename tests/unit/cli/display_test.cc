@@ -163,6 +163,31 @@ TEST(RoundTable, MarksTheBestRoundAndHeldOutScorers) {
   EXPECT_THAT(RoundTableLegend(status), HasSubstr("* held out"));
 }
 
+TEST(RoundTable, HasNoEffectiveSampleSizeBeforeThereAreWeights) {
+  v1::RunStatus status = SampleStatus();
+  v1::RoundRecord& round = *status.mutable_rounds(2);
+  round.set_phase(v1::ROUND_PHASE_WEIGHT);
+  round.mutable_selection()->set_samples(384);
+  round.mutable_selection()->set_selected(90);
+  EXPECT_THAT(RoundTable(status).Render(kPipe),
+              HasSubstr("    2  weight  90/384     -       -       -         -          -        -\n"));
+}
+
+TEST(RoundTable, LegendAndWatchSayThatARoundCollapsed) {
+  v1::RunStatus status = SampleStatus();
+  const std::string collapse = "round 1 has collapsed: it scores 0.7, the base model 0.9";
+  status.mutable_run()->set_collapse(collapse);
+  status.mutable_run()->set_reason("no round beat the base model, which scores 0.9");
+  EXPECT_EQ(RoundTableLegend(status),
+            "Round 0 is the base model. Scores are means over the evaluation samples. * held out: never "
+            "selected by; decides the best round.\n" +
+                collapse + "\nno round beat the base model, which scores 0.9\n");
+  RunProgress progress;
+  progress.Update(status, 2, absl::FromUnixSeconds(0));
+  EXPECT_THAT(progress.Line(), testing::EndsWith("; best round 1; " + collapse));
+  EXPECT_THAT(progress.Screen({true, false, 80}).back(), collapse);
+}
+
 TEST(RunProgress, TellsRateAndRemainingTime) {
   RunProgress progress;
   v1::RunStatus status = SampleStatus();

@@ -79,6 +79,45 @@ TEST(StateMetrics, EndedRunLosesItsSeriesAfterAnHour) {
   EXPECT_EQ(Value(later, "rsidiff_runs", "state", "succeeded"), 1);
 }
 
+// The value of the family's series of round 1, or of the run where it has no round; -1: there is none.
+double Figure(const StateSnapshot& snapshot, const std::string& family) {
+  const double of_round = Value(snapshot, family, "round", "1");
+  return of_round >= 0 ? of_round : Value(snapshot, family, "run", "7");
+}
+
+TEST(StateMetrics, GuardsShowTheRunsFigures) {
+  StateSnapshot snapshot = SnapshotWithRun(0, kHourUs);
+  v1::RunStatus& run = *snapshot.runs.mutable_runs(0);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_run_collapsed"), 0);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_diversity"), -1) << "the round is not evaluated";
+  run.set_best_score(0.75);
+  run.mutable_run()->set_collapse("round 1 has collapsed: its pictures look alike");
+  v1::EvaluationSummary& evaluation = *run.mutable_rounds(0)->mutable_evaluation();
+  evaluation.set_complete(true);
+  evaluation.set_diversity(0.25);
+  evaluation.set_frechet(1.5);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_run_best_score"), 0.75);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_run_collapsed"), 1);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_diversity"), 0.25);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_frechet_distance"), 1.5);
+}
+
+TEST(StateMetrics, WeightsAreShownOnceTheyAreComputed) {
+  StateSnapshot snapshot = SnapshotWithRun(0, kHourUs);
+  v1::RoundRecord& round = *snapshot.runs.mutable_runs(0)->mutable_rounds(0);
+  round.set_phase(v1::ROUND_PHASE_WEIGHT);
+  round.mutable_selection()->set_samples(96);
+  round.mutable_selection()->set_selected(24);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_selected_samples"), 24);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_effective_sample_size"), -1);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_clipped_weight_share"), -1);
+  round.set_phase(v1::ROUND_PHASE_TRAIN);
+  round.mutable_selection()->set_effective_sample_size(18.5);
+  round.mutable_selection()->set_clipped_share(0.125);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_effective_sample_size"), 18.5);
+  EXPECT_EQ(Figure(snapshot, "rsidiff_clipped_weight_share"), 0.125);
+}
+
 TEST(StateMetrics, FailedSnapshotLeavesTheOtherFamilies) {
   MetricsPage page("coordinator");
   page.AddSource(std::make_shared<StateMetrics>(
