@@ -150,6 +150,19 @@ absl::StatusOr<RunPlan> WithEstimate(const v1::RunSpec& spec, const Drawn& drawn
 
 }  // namespace
 
+namespace {
+
+// A single sample has no neighbours at all: it is weighed as by `uniform`.
+absl::Status CheckNeighbours(const v1::WeightSpec& weights, uint64_t samples) {
+  const bool enough = samples < 2 || samples > weights.neighbours();
+  if (weights.method() != v1::WEIGHT_METHOD_KNN || enough) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("weights.neighbours is ", weights.neighbours(),
+                                                 ", and round 1 draws only ", samples,
+                                                 " samples: more samples are needed than neighbours"));
+}
+
+}  // namespace
+
 absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& prompts, const GpuRate& gpu) {
   RSIDIFF_ASSIGN_OR_RETURN(const Geometry geometry, ReadGeometry(spec.model().path()));
   const v1::SamplingSpec& sampling = spec.sampling();
@@ -163,6 +176,7 @@ absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& pro
     plan.prompts_per_round = wanted == 0 ? prompts.train : std::min<uint64_t>(wanted, prompts.train);
   }
   plan.samples_per_round = plan.prompts_per_round * sampling.samples_per_prompt();
+  RSIDIFF_RETURN_IF_ERROR(CheckNeighbours(spec.weights(), plan.samples_per_round));
   const bool keep_all = spec.selection().method() == v1::SELECTION_METHOD_ALL;
   plan.kept_per_round = keep_all ? plan.samples_per_round : plan.prompts_per_round * spec.selection().keep();
   const uint32_t limit = spec.prompts().evaluation_limit();

@@ -54,7 +54,8 @@ struct PromptCounts {
 };
 
 /// Counts from a complete spec, the numbers of prompts and the model folders' configurations, and estimates
-/// the time on such a GPU. INVALID_ARGUMENT names the configuration file that does not make sense.
+/// the time on such a GPU. INVALID_ARGUMENT names the configuration file that does not make sense, or says
+/// that round 1 has too few samples for weights.neighbours.
 absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& prompts, const GpuRate& gpu);
 
 /// The plan as lines of text.

@@ -161,7 +161,8 @@ class Core::Impl {
   void ApplyFilter(Run& run, Round& round, const v1::FilterResult& result);
 
   // --- reference.cc: the base model's samples, that distances are measured to
-  /// A distribution takes two samples. A run whose round 1 has fewer weighs uniformly, and says so.
+  /// A distribution takes two samples. A run whose round 1 has fewer weighs uniformly, and says so. One that
+  /// has not more samples than weights.neighbours fails before they are drawn.
   void RequireReference(Run& run, const Round& round);
   void AddReferenceTasks(Run& run, Round& round);
   /// True when the reference is fitted.

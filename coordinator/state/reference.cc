@@ -6,7 +6,14 @@ namespace rsidiff::coordinator {
 
 void Core::Impl::RequireReference(Run& run, const Round& round) {
   const size_t samples = round.plan.at(v1::PURPOSE_TRAINING).size();
-  if (round.record.round() != 1 || samples >= 2 || !NeedsReference(run.record.spec())) return;
+  const v1::WeightSpec& weights = run.record.spec().weights();
+  if (round.record.round() != 1 || !NeedsReference(run.record.spec())) return;
+  if (samples >= 2) {
+    if (weights.method() != v1::WEIGHT_METHOD_KNN || samples > weights.neighbours()) return;
+    return EndRun(run, v1::RUN_STATE_FAILED,
+                  absl::StrCat("weights.neighbours is ", weights.neighbours(), ", and round 1 has only ",
+                               samples, " samples: more samples are needed than neighbours"));
+  }
   run.record.mutable_spec()->mutable_weights()->set_method(v1::WEIGHT_METHOD_UNIFORM);
   Warn(
       run, round.record.round(),

@@ -165,6 +165,7 @@ void Core::Impl::EnterPhase(Run& run, Round& round, v1::RoundPhase phase) {
     case v1::ROUND_PHASE_SAMPLE:
       RestorePlan(run, round);
       RequireReference(run, round);
+      if (run.ended()) break;
       AddSampleTasks(run, round, v1::PURPOSE_TRAINING);
       break;
     case v1::ROUND_PHASE_REFERENCE:

@@ -60,7 +60,8 @@ absl::Status CheckSet(const Moments& moments, const at::Tensor& rows) {
   const double variance = moments.scatter.trace().item<double>() / static_cast<double>(moments.count);
   if (!(variance > kNoVariance * moments.mean.square().sum().item<double>())) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the features have no variance: all ", moments.count, " samples look the same"));
+        absl::StrCat("the features have no variance: all ", moments.count,
+                     " samples look the same; set weights.method to uniform or preference"));
   }
   return absl::OkStatus();
 }

@@ -35,6 +35,10 @@ bool Is(const at::Tensor& tensor, at::IntArrayRef shape) {
   return tensor.defined() && tensor.scalar_type() == at::kDouble && tensor.sizes() == shape;
 }
 
+bool IsFinite(const at::Tensor& tensor) {
+  return at::isfinite(tensor).all().item<bool>();
+}
+
 }  // namespace
 
 absl::StatusOr<Moments> ComputeMoments(const at::Tensor& features) {
@@ -43,7 +47,7 @@ absl::StatusOr<Moments> ComputeMoments(const at::Tensor& features) {
                                                    features.size(0), " rows: there is nothing to fit"));
   }
   const at::Tensor rows = features.to(at::kDouble);
-  if (!at::isfinite(rows).all().item<bool>()) {
+  if (!IsFinite(rows)) {
     return absl::InvalidArgumentError("features are not finite");
   }
   Moments moments;
@@ -93,10 +97,11 @@ absl::StatusOr<Moments> ParseMoments(const NamedTensors& tensors, const std::str
     if (key == "count") count = tensor;
   }
   const int64_t dimension = moments.mean.defined() && moments.mean.dim() == 1 ? moments.mean.size(0) : 0;
-  const bool fit =
-      dimension > 0 && Is(moments.mean, {dimension}) && Is(moments.scatter, {dimension, dimension}) &&
-      Is(moments.third, {dimension}) && Is(fourth, {1}) && Is(count, {1}) && count.item<double>() >= 1 &&
-      at::isfinite(moments.mean).all().item<bool>() && at::isfinite(moments.scatter).all().item<bool>();
+  const bool fit = dimension > 0 && Is(moments.mean, {dimension}) &&
+                   Is(moments.scatter, {dimension, dimension}) && Is(moments.third, {dimension}) &&
+                   Is(fourth, {1}) && Is(count, {1}) && count.item<double>() >= 1 && IsFinite(moments.mean) &&
+                   IsFinite(moments.scatter) && IsFinite(moments.third) && IsFinite(fourth) &&
+                   IsFinite(count);
   if (!fit) {
     return absl::InvalidArgumentError(
         absl::StrCat(name,

@@ -13,11 +13,12 @@ namespace rsidiff::worker {
 /// A reference set of image features itself, and how far its own samples lie from their k-th neighbour.
 struct NeighbourReference {
   at::Tensor features;           // [N, D] fp32 on the CPU
-  double distance_mean = 0.0;    // of the reference's own distances
+  double distance_mean = 0.0;    // of the reference's own distances, to the k-th neighbour
   double distance_stddev = 1.0;  // population form; 1 where the distances are all equal
 };
 
-/// INVALID_ARGUMENT: not more rows than `neighbours`.
+/// The reference's own distances are those of its first 16'384 rows to all of them. INVALID_ARGUMENT: not
+/// more rows than `neighbours`.
 absl::StatusOr<NeighbourReference> FitNeighbours(const at::Tensor& features, uint32_t neighbours);
 
 /// Euclidean distance of each row of `rows` [n, D] to its `neighbours`-th nearest row of `reference` [N, D],

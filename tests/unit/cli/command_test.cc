@@ -92,7 +92,7 @@ TEST_F(Commands, CollapsedRunsAreMarked) {
               AllOf(HasSubstr("2  shapes  active     0/3       0  -                collapsed\n"),
                     HasSubstr("3  other   failed     0/3       0  -\n")));
   EXPECT_THAT(line.Run({"run", "show", "2"}).out,
-              HasSubstr("\nround 1 has collapsed: its pictures look alike\n"));
+              HasSubstr("\nwarning: round 1 has collapsed: its pictures look alike\n"));
 }
 
 TEST_F(Commands, FindsARunByIdOrTheNewestOfAName) {

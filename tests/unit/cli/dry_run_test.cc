@@ -133,6 +133,21 @@ TEST(DryRun, WithoutGuidanceEachCallIsOnePass) {
   }
 }
 
+TEST(DryRun, MoreNeighboursThanSamplesAreRefused) {
+  CommandLine line;
+  const std::string file = RSIDIFF_SOURCE_DIR "/deploy/examples/shapes.yaml";
+  const auto submit = [&](const std::string& neighbours) {
+    return line.Run({"run", "submit", file, "--dry-run", "--set", "weights.method=knn", "--set",
+                     "prompts.per_round=2", "--set", "weights.neighbours=" + neighbours});
+  };
+  EXPECT_EQ(submit("7").code, ExitCode::kOk);
+  const CommandOutcome refused = submit("8");
+  EXPECT_EQ(refused.code, ExitCode::kUsage);
+  EXPECT_THAT(refused.err,
+              HasSubstr("weights.neighbours is 8, and round 1 draws only 8 samples: more samples are "
+                        "needed than neighbours"));
+}
+
 TEST(SubmissionSize, CountsWhatPromptsTakeBesidesTheirText) {
   v1::SubmitRunRequest request;
   for (int i = 0; i < 1000; ++i) request.mutable_inputs()->add_train_prompts("ten bytes.");

@@ -259,7 +259,7 @@ TEST_F(Outputs, ReportSaysThatARoundCollapsed) {
   }
   const std::string out = folder / "report.html";
   ASSERT_EQ(line.Run({"report", "5", "--out", out}).code, ExitCode::kOk);
-  EXPECT_THAT(Text(out), HasSubstr("\nround 2 has collapsed: diversity &lt; 0.1\n"));
+  EXPECT_THAT(Text(out), HasSubstr("\nwarning: round 2 has collapsed: diversity &lt; 0.1\n"));
 }
 
 TEST_F(Outputs, ExportPutsTheTrainedUnetIntoTheBaseModelsFolder) {

@@ -86,6 +86,27 @@ TEST(CoreReferenceTest, NeighboursNeedTheSamplesThemselves) {
   EXPECT_EQ(seen[v1::TASK_KIND_FIT_REFERENCE][0].fit_reference().features_size(), 9);
 }
 
+TEST(CoreReferenceTest, TooFewSamplesForTheNeighboursAreNotDrawn) {
+  for (uint32_t neighbours : {5, 6}) {
+    CoreHarness harness;
+    const uint64_t incarnation = harness.Register("w");
+    v1::SubmitRunRequest request = SmallRun("submit", 1);  // six samples
+    request.mutable_spec()->mutable_weights()->set_method(v1::WEIGHT_METHOD_KNN);
+    request.mutable_spec()->mutable_weights()->set_neighbours(neighbours);
+    const uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(request).run_id();
+    const std::vector<v1::TaskKey> done = harness.Work("w", incarnation);
+    const v1::RunRecord run = harness.GetRun(run_id).run();
+    EXPECT_EQ(run.state(), neighbours == 5 ? v1::RUN_STATE_SUCCEEDED : v1::RUN_STATE_FAILED);
+    EXPECT_TRUE(harness.MemoryEqualsDisk());
+    EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
+    if (neighbours == 5) continue;
+    EXPECT_THAT(done, IsEmpty());
+    EXPECT_EQ(
+        run.reason(),
+        "weights.neighbours is 6, and round 1 has only 6 samples: more samples are needed than neighbours");
+  }
+}
+
 TEST(CoreReferenceTest, ARestartAtAnyBlockChangesNothing) {
   auto checkpoint = [](int restart_after) {
     CoreHarness harness;

@@ -63,7 +63,8 @@ TEST(GaussianTest, AConstantFeatureIsNoObstacle) {
 TEST(GaussianTest, RefusesWhatHasNoGaussian) {
   at::Tensor row = at::ones({1, 3});
   EXPECT_THAT(std::string(Fit(row).status().message()), HasSubstr("at least two samples"));
-  EXPECT_THAT(std::string(Fit(at::full({5, 3}, 0.1)).status().message()), HasSubstr("no variance"));
+  EXPECT_THAT(std::string(Fit(at::full({5, 3}, 0.1)).status().message()),
+              HasSubstr("no variance: all 5 samples look the same; set weights.method to uniform"));
   EXPECT_THAT(
       std::string(FitGaussian(*ComputeMoments(at::randn({5, 3})), at::ones({2, 4})).status().message()),
       HasSubstr("row length 4"));

@@ -70,6 +70,9 @@ TEST(MomentsTest, ParseRefusesTensorsThatDoNotFit) {
     NamedTensors other = tensors;
     other[i].second = at::zeros({7, 7, 7}, at::kDouble);
     EXPECT_FALSE(ParseMoments(other, "x").ok());
+    NamedTensors infinite = tensors;
+    infinite[i].second = at::full_like(tensors[i].second, std::numeric_limits<double>::infinity());
+    EXPECT_FALSE(ParseMoments(infinite, "x").ok()) << tensors[i].first;
   }
 }
 

@@ -128,6 +128,35 @@ TEST_F(FeaturePhaseTest, WeighsByNeighboursIfAskedTo) {
   EXPECT_EQ(weights->distances(0), StandardizedDistances(*fitted, second_.slice(0, 4, 5), 3).item<double>());
 }
 
+TEST_F(FeaturePhaseTest, APictureThatLooksAlikeAnotherIsLeftOutOnce) {
+  // On a line, so that distances are those of the numbers. 0 stands there three times, all but equal.
+  const at::Tensor reference = at::tensor({0.0f, 0.0004f, -0.0004f, 1.0f, 3.0f}).unsqueeze(1);
+  const at::Tensor rows = at::tensor({0.0f, 0.5f, 0.9985f, 3.0005f}).unsqueeze(1);
+  const at::Tensor nearest = NeighbourDistances(reference, rows, 1);
+  EXPECT_NEAR(nearest[0].item<double>(), 0.0004, 1e-6) << "itself is left out, its likes are neighbours";
+  EXPECT_NEAR(nearest[1].item<double>(), 0.4996, 1e-6);
+  EXPECT_NEAR(nearest[2].item<double>(), 0.0015, 1e-6) << "not nearer than 1e-3: another one";
+  EXPECT_NEAR(nearest[3].item<double>(), 2.0005, 1e-6) << "nearer than 1e-3: the same one";
+}
+
+TEST_F(FeaturePhaseTest, ManySamplesAreStandardisedByTheDistancesOfTheFirst) {
+  constexpr int64_t kFirst = 16'384;
+  // Pairs at a distance of 1, far from each other; behind the first 16,384 at a distance of 9.
+  at::Tensor features = at::arange(kFirst + 2, at::kFloat).unsqueeze(1);
+  features = features.floor_divide(2) * 100 + features.remainder(2);
+  features[kFirst + 1] += 8;
+  const NeighbourReference reference = *FitNeighbours(features, 1);
+  EXPECT_EQ(reference.features.size(0), kFirst + 2);
+  EXPECT_EQ(reference.distance_mean, 1);
+  EXPECT_EQ(StandardizedDistances(reference, features.slice(0, kFirst, kFirst + 1), 1).item<double>(), 8);
+}
+
+TEST_F(FeaturePhaseTest, SamplesThatLookTheSameHaveNoDistance) {
+  const at::Tensor same = at::full({6, 3}, 0.5f);
+  const NeighbourReference reference = *FitNeighbours(same, 2);
+  EXPECT_EQ(StandardizedDistances(reference, same, 2).abs().max().item<double>(), 0);
+}
+
 TEST_F(FeaturePhaseTest, KnnNeedsMoreSamplesThanNeighbours) {
   v1::WeightSpec knn;
   knn.set_method(v1::WEIGHT_METHOD_KNN);
