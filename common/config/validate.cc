@@ -401,7 +401,17 @@ std::vector<Diagnostic> WarnAboutRunSpec(const v1::RunSpec& spec, const Position
          "has none of role held_out: the best round will be judged by the scorers that it was "
          "selected by");
   }
-  if (spec.selection().method() == v1::SELECTION_METHOD_ALL && positions.count("selection.keep") > 0) {
+  const bool all = spec.selection().method() == v1::SELECTION_METHOD_ALL;
+  const uint32_t kept = all ? spec.sampling().samples_per_prompt() : spec.selection().keep();
+  if (kept == 1 && spec.rounds() > 0) {
+    if (spec.weights().method() == v1::WEIGHT_METHOD_PREFERENCE) {
+      warn("weights.method",
+           "is preference, which compares the kept samples of a prompt, and one is kept: all weights are 1");
+    } else if (positions.count("weights.temperature") > 0) {
+      warn("weights.temperature", "has no effect where one sample of a prompt is kept");
+    }
+  }
+  if (all && positions.count("selection.keep") > 0) {
     warn("selection.keep", "has no effect with method: all");
   }
   if (spec.train().caption_dropout() == 0 && spec.sampling().guidance_scale() != 1 && spec.rounds() > 0) {

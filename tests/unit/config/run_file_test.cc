@@ -120,6 +120,27 @@ TEST(RunFile, WarnsAboutWhatIsProbablyNotMeant) {
   EXPECT_TRUE(Parse(kMinimal).warnings.empty());
 }
 
+std::string Warnings(const std::string& more) {
+  return FormatDiagnostics("f", Parse(absl::StrCat(kMinimal, more)).warnings);
+}
+
+TEST(RunFile, WarnsOfPreferencesOfASingleSample) {
+  const std::string all_one =
+      "weights.method is preference, which compares the kept samples of a prompt, and one is kept: all "
+      "weights "
+      "are 1";
+  const std::string no_effect = "weights.temperature has no effect where one sample of a prompt is kept";
+  EXPECT_EQ(Warnings("weights: {method: preference}\n"), "f:10:19: " + all_one);
+  EXPECT_EQ(Warnings("weights: {method: preference}\nselection: {keep: 2}\n"), "");
+  EXPECT_EQ(Warnings("weights: {method: preference}\nselection: {method: all}\n"), "");
+  EXPECT_EQ(Warnings("weights: {method: preference}\nselection: {method: all}\n"
+                     "sampling: {samples_per_prompt: 1}\n"),
+            "f:10:19: " + all_one);
+  EXPECT_EQ(Warnings("weights: {temperature: 0.5}\n"), "f:10:24: " + no_effect);
+  EXPECT_EQ(Warnings("weights: {temperature: 0.5}\nselection: {keep: 2}\n"), "");
+  EXPECT_EQ(Warnings("weights: {penalty: 2}\n"), "");
+}
+
 TEST(RunFile, NoRoundsNeedNoTrainingPrompts) {
   const auto file = ParseRunFile(
       "name: base\nrounds: 0\nmodel: {path: b}\nprompts: {evaluation: e.txt}\n"
