@@ -56,14 +56,15 @@ absl::Status CheckForkSpec(v1::RunSpec parent, v1::RunSpec fork, uint32_t from_r
   const bool shares_round_1 = from_round > 0;
   if (shares_round_1 && fork.train().replay() > 0 && parent.train().replay() <= 0) {
     return absl::InvalidArgumentError(
-        "train.replay needs the samples of the shared rounds, which a run without it does not keep; fork "
-        "from "
-        "round 0");
+        "train.replay needs the samples of the shared rounds, which a run without it does not keep; "
+        "fork from round 0");
   }
   const bool needs_reference = NeedsReference(fork);
   ClearChangeable(shares_round_1, needs_reference, parent);
   ClearChangeable(shares_round_1, needs_reference, fork);
   google::protobuf::util::MessageDifferencer differencer;
+  // A spec that an earlier version stored lacks the keys that came later: off, by default.
+  differencer.set_message_field_comparison(google::protobuf::util::MessageDifferencer::EQUIVALENT);
   std::string differences;
   differencer.ReportDifferencesToString(&differences);
   if (differencer.Compare(parent, fork)) return absl::OkStatus();

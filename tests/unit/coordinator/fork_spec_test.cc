@@ -91,6 +91,18 @@ TEST(ForkSpecTest, WhatSharedRoundsWereMadeWithMayNot) {
   }
 }
 
+TEST(ForkSpecTest, AKeyThatTheParentsSpecLacksMayBeOff) {
+  v1::RunSpec parent = Parent();
+  parent.mutable_prompts()->mutable_filter()->set_clarity(0.7);
+  const auto with_distance = [](double distance) {
+    return [distance](v1::RunSpec& spec) {
+      spec.mutable_prompts()->mutable_filter()->set_embedding_distance(distance);
+    };
+  };
+  EXPECT_TRUE(Fork(parent, 2, with_distance(0)).ok());
+  EXPECT_FALSE(Fork(parent, 2, with_distance(0.1)).ok());
+}
+
 TEST(ForkSpecTest, CheckpointAndReferenceOfASharedRoundOneStay) {
   v1::RunSpec uniform = Parent();
   uniform.mutable_weights()->set_method(v1::WEIGHT_METHOD_UNIFORM);
