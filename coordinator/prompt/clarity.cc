@@ -5,11 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "coordinator/prompt/contradiction.h"
-#include "coordinator/prompt/letter_model.h"
+#include "coordinator/prompt/letters.h"
 #include "coordinator/prompt/words.h"
 
 namespace rsidiff::coordinator {
@@ -21,14 +20,14 @@ constexpr uint64_t kKnownCount = 3;
 constexpr uint64_t kUsualCount = 20;
 constexpr size_t kShortestSlip = 4;
 constexpr ptrdiff_t kManySlips = 3;
-// Letters that cost this much are still a word's, and not any more.
-constexpr double kPlausibleBits = 5.2;
-constexpr double kImplausibleBits = 7.5;
+// So many strange words are not all names and abbreviations; one with digits counts as two.
+constexpr size_t kManyStrange = 3;
+// The least spelling of a prompt whose strange words may be names: less than that of one without any.
+constexpr double kLeastOfNames = 0.8;
 // Added to observed and expected counts: the weight of having seen little.
 constexpr double kPrior = 0.5;
 // The shortest prompt that has an order.
 constexpr size_t kOrderWords = 3;
-constexpr absl::string_view kSigns = "#%^*$@~\\<>={}";
 
 // How often a prompt's own words occur in itself, to be taken off the pool's counts.
 template <typename Key>
@@ -68,17 +67,21 @@ double Variety(absl::Span<const Token> tokens) {
   return 1 - static_cast<double>(repeats) / static_cast<double>(tokens.size());
 }
 
-// Letters and digits that alternate more than once (8i1qdk1), or a sign inside a word (9r%b).
-bool IsNoise(absl::string_view word) {
-  int changes = 0;
-  for (size_t i = 1; i < word.size(); ++i) {
-    const bool letters = absl::ascii_isalpha(word[i - 1]) && absl::ascii_isalpha(word[i]);
-    const bool digits = absl::ascii_isdigit(word[i - 1]) && absl::ascii_isdigit(word[i]);
-    const bool both_known = absl::ascii_isalnum(word[i - 1]) && absl::ascii_isalnum(word[i]);
-    if (both_known && !letters && !digits) ++changes;
-    if (kSigns.find(word[i]) != absl::string_view::npos) return true;
+// One strange word is a name, and two beside usual words are; nothing is among noise.
+bool MayBeNames(absl::Span<const Token> tokens, const std::vector<Letters>& letters, const Pool& pool) {
+  absl::flat_hash_set<uint32_t> strange;
+  size_t strangeness = 0;
+  size_t ordinary = 0;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (letters[i].noise) return false;
+    if (letters[i].strange()) {
+      if (!strange.insert(tokens[i].word).second) continue;
+      strangeness += HasDigit(pool.Text(tokens[i].word)) ? 2 : 1;
+    } else if (letters[i].judged > 0) {
+      ++ordinary;
+    }
   }
-  return changes >= 2;
+  return strangeness < kManyStrange && strange.size() <= ordinary + 1;
 }
 
 std::string WithoutLetter(const std::string& word, size_t i) {
@@ -108,47 +111,42 @@ bool ClarityJudge::IsSlipOfUsualWord(const std::string& word) const {
   return false;
 }
 
-ClarityJudge::Plausibility ClarityJudge::JudgeWord(const std::string& word) {
-  if (IsNoise(word)) return {0, word.size()};
-  Plausibility judged{0, 0};
-  for (size_t i = 0; i < word.size();) {
-    size_t end = i;
-    while (end < word.size() && absl::ascii_islower(word[end])) ++end;
-    // Two letters tell nothing; other scripts are not judged.
-    if (end - i >= 3) {
-      const double bits = LetterBits(absl::string_view(word).substr(i, end - i));
-      const double value =
-          std::clamp((kImplausibleBits - bits) / (kImplausibleBits - kPlausibleBits), 0.0, 1.0);
-      judged.value += value * static_cast<double>(end - i);
-      judged.letters += end - i;
-    }
-    i = std::max(end, i + 1);
+std::vector<Letters> ClarityJudge::JudgeWords(absl::Span<const Token> tokens) const {
+  const OwnCounts<uint32_t> own = CountWords(tokens);
+  const auto is_known = [&](uint32_t word) { return pool_.Count(word) - own[word] >= kKnownCount; };
+  const auto is_slip = [&](const Token& token) {
+    return !is_known(token.word) && IsSlipOfUsualWord(pool_.Text(token.word));
+  };
+  std::vector<Letters> letters;
+  letters.reserve(tokens.size());
+  for (const Token& token : tokens) {
+    const std::string& word = pool_.Text(token.word);
+    letters.push_back(is_known(token.word) || token.capital ? Letters{1, word.size(), false}
+                                                            : JudgeLetters(word));
   }
-  if (judged.letters > 0) judged.value /= static_cast<double>(judged.letters);
-  return judged;
+  // One or two may be words of their own: love beside glove.
+  if (std::count_if(tokens.begin(), tokens.end(), is_slip) >= kManySlips) {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (is_slip(tokens[i])) letters[i] = {0, pool_.Text(tokens[i].word).size(), true};
+    }
+  }
+  return letters;
 }
 
 ClarityJudge::Part ClarityJudge::Spelling(absl::Span<const Token> tokens) const {
-  const OwnCounts<uint32_t> own = CountWords(tokens);
-  const auto is_known = [&](uint32_t word) { return pool_.Count(word) - own[word] >= kKnownCount; };
-  const auto is_slip = [&](uint32_t word) { return !is_known(word) && IsSlipOfUsualWord(pool_.Text(word)); };
-  // One or two may be words of their own: love beside glove.
-  const auto slips =
-      std::count_if(tokens.begin(), tokens.end(), [&](const Token& token) { return is_slip(token.word); });
+  const std::vector<Letters> letters = JudgeWords(tokens);
   double plausible = 0;
-  size_t letters = 0;
+  size_t judged = 0;
   std::pair<double, std::string> worst = {1, ""};
-  for (const Token& token : tokens) {
-    const std::string& word = pool_.Text(token.word);
-    Plausibility judged{1, word.size()};
-    if (!is_known(token.word)) judged = JudgeWord(word);
-    if (slips >= kManySlips && is_slip(token.word)) judged = {0, word.size()};
-    plausible += judged.value * static_cast<double>(judged.letters);
-    letters += judged.letters;
-    if (judged.letters > 0 && judged.value < worst.first) worst = {judged.value, word};
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const Letters& word = letters[i];
+    plausible += word.plausible * static_cast<double>(word.judged);
+    judged += word.judged;
+    if (word.judged > 0 && word.plausible < worst.first) worst = {word.plausible, pool_.Text(tokens[i].word)};
   }
-  if (letters == 0) return {};
-  return {plausible / static_cast<double>(letters),
+  if (judged == 0) return {};
+  const double least = MayBeNames(tokens, letters, pool_) ? kLeastOfNames : 0;
+  return {std::max(least, plausible / static_cast<double>(judged)),
           absl::StrCat("misspelt or no words: \"", worst.second, "\"")};
 }
 
@@ -183,7 +181,8 @@ ClarityJudge::Part ClarityJudge::Order(absl::Span<const Token> tokens) const {
 ClarityJudge::Part ClarityJudge::Consistency(absl::Span<const Token> tokens) const {
   std::vector<Word> words;
   words.reserve(tokens.size());
-  for (const Token& token : tokens) words.push_back({pool_.Text(token.word), token.after_break != 0});
+  for (const Token& token : tokens)
+    words.push_back({pool_.Text(token.word), token.after_break != 0, token.capital != 0});
   std::string found = FindContradiction(words);
   if (found.empty()) return {};
   return {0, absl::StrCat("contradicts itself: ", found)};

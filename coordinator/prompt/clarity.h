@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "coordinator/prompt/letters.h"
 #include "coordinator/prompt/pool.h"
 
 namespace rsidiff::coordinator {
@@ -37,12 +39,7 @@ class ClarityJudge {
   Part Spelling(absl::Span<const Token> tokens) const;
   Part Order(absl::Span<const Token> tokens) const;
   Part Consistency(absl::Span<const Token> tokens) const;
-  /// How plausible a word is that no other prompt has, 0 to 1, and how many letters say so.
-  struct Plausibility {
-    double value = 1;
-    size_t letters = 0;
-  };
-  static Plausibility JudgeWord(const std::string& word);
+  std::vector<Letters> JudgeWords(absl::Span<const Token> tokens) const;
   bool IsSlipOfUsualWord(const std::string& word) const;
 
   const Pool& pool_;

@@ -35,7 +35,7 @@ Pool::Pool(const std::vector<std::string>& prompts) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     for (const Word& word : SplitWords(prompts[i])) {
       const uint32_t number = Intern(word.text);
-      tokens_.push_back({number, word.after_break ? 1u : 0u});
+      tokens_.push_back({number, word.after_break ? 1u : 0u, word.capital ? 1u : 0u});
       ++counts_[number];
       last_prompt.resize(texts_.size(), 0);
       if (std::exchange(last_prompt[number], static_cast<uint32_t>(i + 1)) != i + 1) ++prompts_with_[number];

@@ -14,8 +14,9 @@ namespace rsidiff::coordinator {
 
 /// A word of a prompt as a number of the pool's vocabulary.
 struct Token {
-  uint32_t word : 31;
+  uint32_t word : 30;
   uint32_t after_break : 1;
+  uint32_t capital : 1;  // Word::capital
 };
 
 /// Word counts over all prompts of a pool: what is usual in it. 1'000'000 prompts of 12 words take about

@@ -1,5 +1,6 @@
 #include "coordinator/prompt/words.h"
 
+#include <algorithm>
 #include <cstddef>
 
 #include "absl/strings/ascii.h"
@@ -36,9 +37,14 @@ bool IsEdge(char c) {
   return absl::ascii_ispunct(static_cast<unsigned char>(c));
 }
 
+bool HasCapital(absl::string_view word) {
+  return std::any_of(word.begin(), word.end(), absl::ascii_isupper);
+}
+
 }  // namespace
 
 std::vector<Word> SplitWords(absl::string_view prompt) {
+  const bool shouted = std::none_of(prompt.begin(), prompt.end(), absl::ascii_islower);
   std::vector<Word> words;
   std::string text;
   bool broken = false;
@@ -47,7 +53,8 @@ std::vector<Word> SplitWords(absl::string_view prompt) {
     while (!word.empty() && IsEdge(word.front())) word.remove_prefix(1);
     while (!word.empty() && IsEdge(word.back())) word.remove_suffix(1);
     if (!word.empty()) {
-      words.push_back({absl::AsciiStrToLower(word), broken && !words.empty()});
+      const bool capital = HasCapital(words.empty() ? word.substr(1) : word);
+      words.push_back({absl::AsciiStrToLower(word), broken && !words.empty(), capital && !shouted});
       broken = false;
     }
     text.clear();

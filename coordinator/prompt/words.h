@@ -12,6 +12,9 @@ namespace rsidiff::coordinator {
 struct Word {
   std::string text;
   bool after_break = false;  // punctuation stands before it, so it does not follow on the word before
+  /// Written as names and abbreviations are (UFO, Wlop): with a capital that is not only that of the prompt's
+  /// first word. Never in a prompt without a small letter.
+  bool capital = false;
 };
 
 /// The most words that a CLIP text encoder reads: 77 tokens, two of them its own, and a word is a token at

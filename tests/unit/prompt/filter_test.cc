@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
 #include "coordinator/prompt/source.h"
 
 namespace rsidiff::coordinator {
@@ -42,6 +43,19 @@ TEST(PromptFilter, DoesNotDependOnTheOrder) {
     std::shuffle(prompts.begin(), prompts.end(), random);
     EXPECT_EQ(ByText(prompts, FilterPrompts(prompts, {})), expected);
   }
+}
+
+// What a run of the example draws depends on the order of what is kept.
+TEST(PromptFilter, KeepsThePromptsOfTheExampleInTheSameOrder) {
+  const std::vector<std::string> prompts = ShapesPrompts();
+  std::string kept;
+  size_t count = 0;
+  for (const uint32_t i : KeptInOrder(prompts, FilterPrompts(prompts, {}))) {
+    absl::StrAppend(&kept, prompts[i], "\n");
+    ++count;
+  }
+  EXPECT_EQ(count, 1719u);
+  EXPECT_EQ(Sha256Hex(kept), "b2dd7c732d2e7b17792ea68ddabea69c9042f912b9679ee33a139206546a06f4");
 }
 
 TEST(PromptFilter, HigherThresholdsRejectMore) {
@@ -90,6 +104,52 @@ TEST(PromptFilter, KeepsASinglePromptAndOtherScripts) {
     EXPECT_EQ(FilterPrompts({prompt}, {})[0].verdict, Verdict::kKept) << prompt;
   }
   EXPECT_TRUE(FilterPrompts({}, {}).empty());
+}
+
+TEST(PromptFilter, KeepsNamesAbbreviationsAndModelNumbers) {
+  for (const char* prompt : {"Cthulhu",
+                             "cthulhu",
+                             "Mjolnir",
+                             "UFO",
+                             "a UFO",
+                             "a ufo over nyc at night",
+                             "Wlop",
+                             "BMW",
+                             "NYC",
+                             "RPG",
+                             "VFX",
+                             "NFT",
+                             "R2D2",
+                             "C3PO",
+                             "H2O",
+                             "r2d2 and c3po in the desert",
+                             "R2D2 in the desert",
+                             "wallpaper 1920x1080",
+                             "a DSLR",
+                             "a dslr photo of a frog",
+                             "4k60fps video still",
+                             "an rtx3080ti",
+                             "A RED CAR IN NYC",
+                             "Cthulhu against Mjolnir, Wlop, NFT, VFX",
+                             "zdzislaw beksinski",
+                             "a qwerty keyboard",
+                             "yoyo",
+                             "rhythm",
+                             "brrrrr, so cold",
+                             "https"}) {
+    const JudgedPrompt judged = FilterPrompts({prompt}, {})[0];
+    EXPECT_EQ(judged.verdict, Verdict::kKept) << prompt << ": " << judged.reason;
+  }
+}
+
+TEST(PromptFilter, RejectsWhatIsTypedAtRandom) {
+  for (const char* prompt : {"asdfgh", "Asdfgh", "ASDFGH", "asdf", "sdkfjh", "zxcvbn", "jhkjhkjh", "8i1qdk1",
+                             "a ufo sdkfjh", "qwxz rtpl", "zqx wvbk rtpl xkcd", "csu lbz&84 s4 1ta fn",
+                             "m46ton #jn389 belx", "qld2 hk big oggwl", "vy9%4 9lbcrm# 9v jk"}) {
+    const JudgedPrompt judged = FilterPrompts({prompt}, {})[0];
+    EXPECT_EQ(judged.verdict, Verdict::kUnclear) << prompt;
+    EXPECT_THAT(judged.reason, HasSubstr("misspelt or no words")) << prompt;
+  }
 }
 
 TEST(PromptFilter, TakesAnyBytes) {
