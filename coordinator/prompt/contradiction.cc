@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/prompt/lexicon.h"
 
@@ -48,8 +49,12 @@ class Finder {
            word_class != WordClass::kNumber;
   }
 
-  // The description of one thing goes on at `i`.
-  bool DescribesOn(size_t i) const { return IsNoun(i) || (FollowsOn(i) && ClassOf(i) == WordClass::kColour); }
+  // The words before `i` describe a figure, which has one colour and size: after colours and sizes a figure's
+  // name, and not that of its user (a red blue circle logo).
+  bool DescribesFigure(size_t i) const {
+    while (FollowsOn(i) && (ClassOf(i) == WordClass::kColour || ClassOf(i) == WordClass::kSize)) ++i;
+    return FollowsOn(i) && ClassOf(i) == WordClass::kShape && !IsNoun(i + 1);
+  }
 
   std::string Neighbours(size_t i) const {
     const LexiconEntry& a = entries_[i];
@@ -58,19 +63,30 @@ class Finder {
     const std::string both = absl::StrCat("\"", words_[i].text, " ", words_[i + 1].text, "\"");
     switch (a.word_class) {
       case WordClass::kColour:
-        if (IsBlend(a.name, b.name) || IsBlackAndWhite(a, b) || !IsNoun(i + 2)) return "";
+        if (IsBlend(a.name, b.name) || IsBlackAndWhite(a, b) || !DescribesFigure(i + 2)) return "";
         return absl::StrCat("two colours for one thing: ", both);
       case WordClass::kNumber:
         // Counting (one two three) is none.
-        if (!DescribesOn(i + 2) || (i > 0 && ClassOf(i - 1) == WordClass::kNumber)) return "";
+        if (!DescribesFigure(i + 2) || (i > 0 && ClassOf(i - 1) == WordClass::kNumber)) return "";
         return absl::StrCat("two numbers for one thing: ", both);
       case WordClass::kShape:
         // Where another noun follows, both are said of that one.
-        if (IsNoun(i + 2) || !StartsThing(i)) return "";
+        if (IsNoun(i + 2) || !StartsThing(i) || IsShapedAs(i + 1, a.name) || IsPlural(i + 1)) return "";
         return absl::StrCat("two figures in one: ", both);
       default:
         return "";
     }
+  }
+
+  // A solid on a figure (a square pyramid), or a ring with an outline (an oval ring).
+  bool IsShapedAs(size_t i, absl::string_view figure) const {
+    return IsSolid(entries_[i].name) || (entries_[i].name == "ring" && figure != "star" && figure != "cross");
+  }
+
+  // Also a verb: a star crosses the sky.
+  bool IsPlural(size_t i) const {
+    const absl::string_view text = words_[i].text;
+    return absl::EndsWith(text, "s") && !absl::EndsWith(text, "ss");
   }
 
   // Black and white stand side by side for a pattern (a black white cat) or a kind of photograph.
@@ -90,7 +106,7 @@ class Finder {
     for (size_t k = i + 1; k < i + kReach && FollowsOn(k) &&
                            (ClassOf(k) == WordClass::kSize || ClassOf(k) == WordClass::kColour);
          ++k) {
-      if (AreOpposite(entries_[i].name, entries_[k].name) && DescribesOn(k + 1)) {
+      if (AreOpposite(entries_[i].name, entries_[k].name) && DescribesFigure(k + 1)) {
         return absl::StrCat("opposites for one thing: \"", words_[i].text, " ", words_[k].text, "\"");
       }
     }
@@ -104,11 +120,18 @@ class Finder {
     const WordClass denied = ClassOf(at);
     if (denied == WordClass::kFunction || denied == WordClass::kArticle) return "";
     if (at + 1 < words_.size() && FollowsOn(at + 1)) return "";  // "is not red but ..." is let pass
-    for (size_t k = i; k-- > 0;) {
+    // Of one thing: where another begins, that is the other's (a dog that is wet and a cat that is not wet).
+    for (size_t k = i; k-- > 0 && !BeginsThing(k);) {
       if (words_[k].text == words_[at].text)
         return absl::StrCat("\"", words_[at].text, "\" is stated and denied");
+      if (words_[k].after_break) break;
     }
     return "";
+  }
+
+  bool BeginsThing(size_t i) const {
+    return ClassOf(i) == WordClass::kArticle || ClassOf(i) == WordClass::kNumber || Is(i, "and") ||
+           Is(i, "or") || Is(i, "but") || Is(i, "other");
   }
 
   // "no red star but a red star".
@@ -153,6 +176,8 @@ class Finder {
   std::string ToItself(size_t i) const {
     const Relation relation = RelationAt(i);
     if (relation.end == 0 || !(Is(relation.end, "itself") || Is(relation.end, "themselves"))) return "";
+    // A ribbon lies over itself, and a wave falls in front of itself.
+    if (relation.name != "left" && relation.name != "right" && !Is(i, "above") && !Is(i, "below")) return "";
     return absl::StrCat("a thing ", relation.name, " itself");
   }
 
@@ -167,6 +192,8 @@ class Finder {
     if (!opposite("above", "below") && !opposite("left", "right")) return "";
     const auto is_one = [&](size_t k) { return Is(k, "a") || Is(k, "an") || Is(k, "one"); };
     if (!is_one(0) || ClassOf(second.end) != WordClass::kArticle) return "";
+    // Figures only: a border goes above and below a text.
+    if (ClassOf(i - 1) != WordClass::kShape) return "";
     for (size_t k = 1; k < i; ++k) {
       if (!IsContent(k)) return "";
     }

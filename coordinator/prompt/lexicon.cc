@@ -67,6 +67,8 @@ constexpr std::pair<absl::string_view, absl::string_view> kBlends[] = {
     {"yellow", "brown"}, {"magenta", "pink"}, {"beige", "white"},
 };
 
+constexpr absl::string_view kSolids[] = {"cube", "sphere", "cone", "cylinder", "pyramid"};
+
 using Lexicon = absl::flat_hash_map<absl::string_view, LexiconEntry>;
 
 Lexicon Build() {
@@ -99,6 +101,10 @@ LexiconEntry LookUp(absl::string_view word) {
 
 bool AreOpposite(absl::string_view a, absl::string_view b) {
   return HasPair(kOpposites, a, b);
+}
+
+bool IsSolid(absl::string_view name) {
+  return std::find(std::begin(kSolids), std::end(kSolids), name) != std::end(kSolids);
 }
 
 bool IsBlend(absl::string_view a, absl::string_view b) {

@@ -32,6 +32,9 @@ LexiconEntry LookUp(absl::string_view word);
 /// True for sizes and ages of which a thing has only one: large and small, old and young. Takes names.
 bool AreOpposite(absl::string_view a, absl::string_view b);
 
+/// True for figures with a volume: a pyramid. Takes a name.
+bool IsSolid(absl::string_view name);
+
 /// True for two neighbours on the colour wheel, whose names together are a colour: blue green. Takes names.
 bool IsBlend(absl::string_view a, absl::string_view b);
 

@@ -70,7 +70,7 @@ class PromptCommands : public testing::Test {
 
 TEST_F(PromptCommands, FilterWritesWhatItKeepsAndRejects) {
   const std::string file =
-      Write("prompts.txt", "a cat <b>\na red blue dog\nA cat <b>.\nsomething nice\na bird\n");
+      Write("prompts.txt", "a cat <b>\na red blue circle\nA cat <b>.\nsomething nice\na bird\n");
   line.coordinator = "127.0.0.1:1";  // is not even asked
   const CommandOutcome outcome = line.Run({"prompts", "filter", "--out", (folder_ / "out").string(), file});
   EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
@@ -86,7 +86,7 @@ TEST_F(PromptCommands, FilterWritesWhatItKeepsAndRejects) {
   EXPECT_GT(lines[0]["specificity"], 1);
   EXPECT_EQ(lines[0]["diversity"], 1);
   EXPECT_FALSE(lines[0].contains("judge"));
-  EXPECT_EQ(lines[1]["prompt"], "a red blue dog");
+  EXPECT_EQ(lines[1]["prompt"], "a red blue circle");
   EXPECT_EQ(lines[1]["rejected_by"], "clarity");
   EXPECT_THAT(lines[1]["reason"].get<std::string>(), HasSubstr("red blue"));
   EXPECT_EQ(lines[1]["clarity"], 0);
@@ -101,7 +101,7 @@ TEST_F(PromptCommands, FilterWritesWhatItKeepsAndRejects) {
 
 TEST_F(PromptCommands, ReportShowsThePromptsWithTheirScores) {
   const std::string file =
-      Write("prompts.txt", "a cat <b>\na red blue dog\nA cat <b>.\nsomething nice\na bird\n");
+      Write("prompts.txt", "a cat <b>\na red blue circle\nA cat <b>.\nsomething nice\na bird\n");
   ASSERT_EQ(line.Run({"prompts", "filter", "--out", (folder_ / "out").string(), file}).code, ExitCode::kOk);
   const std::string html = Read("out/report.html");
   EXPECT_THAT(html, AllOf(Not(HasSubstr("<b>")), Not(HasSubstr("http"))));
@@ -111,23 +111,23 @@ TEST_F(PromptCommands, ReportShowsThePromptsWithTheirScores) {
   const std::vector<std::string> parts = absl::StrSplit(html, "<h2>");
   ASSERT_EQ(parts.size(), 8u);
   EXPECT_THAT(parts[0], AllOf(row({"kept", "", "2", "40.0 %", "a cat &lt;b&gt;"}),
-                              row({"clarity", "contradicts itself", "1", "20.0 %", "a red blue dog"}),
+                              row({"clarity", "contradicts itself", "1", "20.0 %", "a red blue circle"}),
                               row({"diversity", "says the same as another", "1", "20.0 %"}),
                               row({"all", "", "5", "100.0 %"})));
   EXPECT_THAT(parts[1], AllOf(HasSubstr("Spread of the scores"), row({"clarity", "0.7", "0.00"}),
                               row({"specificity", "1", "0.00"}), row({"diversity", "0.1", "0.00"})));
-  EXPECT_THAT(parts[2], AllOf(HasSubstr("clarity: contradicts itself"), row({"a red blue dog", "0.00"})));
+  EXPECT_THAT(parts[2], AllOf(HasSubstr("clarity: contradicts itself"), row({"a red blue circle", "0.00"})));
   EXPECT_THAT(parts[3],
               AllOf(HasSubstr("specificity: says too little"), row({"something nice", "1.00", "0.0"})));
   EXPECT_THAT(parts[4], AllOf(HasSubstr("diversity: says the same"), row({"A cat &lt;b&gt;.", "1.00"})));
   for (size_t i = 5; i < 8; ++i) {
     EXPECT_THAT(parts[i], AllOf(HasSubstr("Kept with the least"), row({"a cat &lt;b&gt;", "1.00"}),
-                                row({"a bird", "1.00"}), Not(HasSubstr("dog"))));
+                                row({"a bird", "1.00"}), Not(HasSubstr("circle"))));
   }
 }
 
 TEST_F(PromptCommands, FilterTakesThresholdsAndPrintsJson) {
-  const std::string file = Write("prompts.txt", "a red blue dog\nsomething nice\na bird\n");
+  const std::string file = Write("prompts.txt", "a red blue circle\nsomething nice\na bird\n");
   const nlohmann::json json = nlohmann::json::parse(
       line.Run({"prompts", "filter", "--clarity", "0", "--specificity", "0", file, "--json"}).out);
   EXPECT_EQ(json["kept"], 3);
@@ -145,7 +145,7 @@ StubAnswer DislikesBirds(const StubQuestion& question) {
 
 TEST_F(PromptCommands, FilterAsksAJudgeAboutWhatTheRulesKeep) {
   StubJudge judge(DislikesBirds);
-  const std::string file = Write("prompts.txt", "a cat\na red blue dog\na bird\n");
+  const std::string file = Write("prompts.txt", "a cat\na red blue circle\na bird\n");
   const CommandOutcome outcome = Filter(judge, {"--out", (folder_ / "out").string(), file});
   EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("judged unclear"));
@@ -252,7 +252,7 @@ TEST_F(PromptCommands, CommandLineGoesOverTheRunFilesJudge) {
 
 TEST_F(PromptCommands, AFilterThatIsOffInTheRunFileKeepsEverything) {
   StubJudge judge(DislikesBirds);
-  const std::string file = Write("prompts.txt", "a red blue dog\nsomething nice\na bird\n");
+  const std::string file = Write("prompts.txt", "a red blue circle\nsomething nice\na bird\n");
   std::vector<std::string> arguments = {
       "prompts", "filter",
       file,      "--json",
@@ -371,7 +371,7 @@ TEST_F(PromptCommands, SubmissionFiltersTrainingPromptsOnly) {
 
 TEST_F(PromptCommands, ListsWhatARunRejected) {
   const absl::StatusOr<std::string> digest = fake.store().Put(
-      "{\"prompt\":\"a red blue dog\",\"rejected_by\":\"clarity\",\"reason\":\"contradicts itself\"}\n");
+      "{\"prompt\":\"a red blue circle\",\"rejected_by\":\"clarity\",\"reason\":\"contradicts itself\"}\n");
   ASSERT_TRUE(digest.ok());
   {
     absl::MutexLock lock(&fake.mutex);
@@ -383,10 +383,10 @@ TEST_F(PromptCommands, ListsWhatARunRejected) {
     fake.runs = {status};
   }
   EXPECT_THAT(line.Run({"prompts", "list", "filtered", "--rejected"}).out,
-              AllOf(HasSubstr("a red blue dog"), HasSubstr("contradicts itself")));
+              AllOf(HasSubstr("a red blue circle"), HasSubstr("contradicts itself")));
   const nlohmann::json json =
       nlohmann::json::parse(line.Run({"prompts", "list", "7", "--rejected", "--json"}).out);
-  EXPECT_EQ(json[0]["prompt"], "a red blue dog");
+  EXPECT_EQ(json[0]["prompt"], "a red blue circle");
   EXPECT_THAT(line.Run({"run", "show", "7"}).out, HasSubstr("rejected 1 training prompts by clarity"));
   EXPECT_EQ(line.Run({"prompts", "list", "7"}).code, ExitCode::kUsage);
 }

@@ -14,10 +14,13 @@ std::string Find(absl::string_view prompt) {
 
 TEST(Contradiction, NamesWhatContradicts) {
   EXPECT_THAT(Find("a red blue circle"), HasSubstr("red blue"));
+  EXPECT_THAT(Find("a white red large circle on a table"), HasSubstr("white red"));
   EXPECT_THAT(Find("a large small red star"), HasSubstr("large small"));
   EXPECT_THAT(Find("a huge red tiny star"), HasSubstr("huge tiny"));
   EXPECT_THAT(Find("one two red stars"), HasSubstr("one two"));
   EXPECT_THAT(Find("a circle square in red"), HasSubstr("circle square"));
+  EXPECT_THAT(Find("a cross ring"), HasSubstr("cross ring"));
+  EXPECT_THAT(Find("a square cross"), HasSubstr("square cross"));
   EXPECT_THAT(Find("a red star that is not red"), HasSubstr("red"));
   EXPECT_THAT(Find("no red star but a red star"), HasSubstr("star"));
   EXPECT_THAT(Find("a red star to the left of itself"), HasSubstr("itself"));
@@ -46,6 +49,28 @@ TEST(Contradiction, LetsPassWhatCanBeDrawn) {
                              "a cat above a dog above the city",
                              "a mirror left of a mirror left of the door",
                              "a tall man short of breath",
+                             "a square pyramid",
+                             "a square pyramid in red",
+                             "an oval ring",
+                             "a square ring in gold",
+                             "a circle cylinder",
+                             "a star crosses the sky",
+                             "a pink orange sunset",
+                             "a blue white porcelain vase",
+                             "a red white checkered cloth",
+                             "a green orange tree",
+                             "a red blue car",
+                             "a red blue circle logo",
+                             "three one eyed monsters",
+                             "two one way signs",
+                             "two three legged stools",
+                             "a giant mini cooper",
+                             "a large tiny house",
+                             "a dog that is wet and a cat that is not wet",
+                             "the sky is red, birds are not red",
+                             "a ribbon folded over itself",
+                             "a wave in front of itself",
+                             "a border above and below a text",
                              "star",
                              ""}) {
     EXPECT_EQ(Find(prompt), "") << prompt;
