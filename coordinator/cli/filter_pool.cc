@@ -85,11 +85,12 @@ absl::StatusOr<FilterOutcome> FilterPool(const v1::PromptFilterSpec& spec, Loade
   outcome.exact_duplicates = list.duplicates;
   outcome.prompts = std::move(list.prompts);
   const Pool pool(outcome.prompts);
-  outcome.judged = JudgeAlone(pool, outcome.thresholds);
+  const std::vector<Content> contents = ContentsOf(pool);
+  outcome.judged = JudgeAlone(pool, contents, outcome.thresholds);
   if (spec.has_judge()) {
     RSIDIFF_ASSIGN_OR_RETURN(outcome, ApplyJudge(spec.judge(), judge_cache, std::move(outcome), context));
   }
-  outcome.judged = RejectDuplicates(outcome.prompts, pool, outcome.thresholds, std::move(outcome.judged));
+  outcome.judged = RejectDuplicates(outcome.prompts, contents, outcome.thresholds, std::move(outcome.judged));
   return outcome;
 }
 

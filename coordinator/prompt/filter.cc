@@ -16,13 +16,22 @@ constexpr size_t kQuotedBytes = 200;
 
 }  // namespace
 
-std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const FilterThresholds& thresholds) {
+std::vector<Content> ContentsOf(const Pool& pool) {
+  std::vector<Content> contents;
+  contents.reserve(pool.prompts());
+  for (size_t i = 0; i < pool.prompts(); ++i) contents.push_back(ContentOf(pool, i));
+  return contents;
+}
+
+std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const std::vector<Content>& contents,
+                                     const FilterThresholds& thresholds) {
   std::vector<JudgedPrompt> judged(pool.prompts());
-  const ClarityJudge judge(pool);
+  const ClarityJudge clarity_judge(pool);
+  const SpecificityJudge specificity_judge(pool, contents);
   for (size_t i = 0; i < judged.size(); ++i) {
-    Clarity clarity = judge.Judge(i);
+    Clarity clarity = clarity_judge.Judge(i);
     judged[i].clarity = clarity.score;
-    judged[i].specificity = SpecificityBits(pool, i);
+    judged[i].specificity = specificity_judge.Bits(i);
     if (clarity.score < thresholds.clarity) {
       judged[i].verdict = Verdict::kUnclear;
       judged[i].reason = std::move(clarity.reason);
@@ -34,12 +43,11 @@ std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const FilterThresholds& t
   return judged;
 }
 
-std::vector<JudgedPrompt> RejectDuplicates(const std::vector<std::string>& prompts, const Pool& pool,
+std::vector<JudgedPrompt> RejectDuplicates(const std::vector<std::string>& prompts,
+                                           const std::vector<Content>& contents,
                                            const FilterThresholds& thresholds,
                                            std::vector<JudgedPrompt> judged) {
   const std::vector<uint32_t> order = KeptInOrder(prompts, judged);
-  std::vector<Content> contents(prompts.size());
-  for (const uint32_t i : order) contents[i] = ContentOf(pool, i);
   const std::vector<Nearest> nearest = FindNearDuplicates(contents, order, 1 - thresholds.diversity);
   for (const uint32_t i : order) {
     if (nearest[i].prompt == Nearest::kNone) continue;
@@ -92,7 +100,8 @@ std::vector<uint32_t> KeptInOrder(const std::vector<std::string>& prompts,
 std::vector<JudgedPrompt> FilterPrompts(const std::vector<std::string>& prompts,
                                         const FilterThresholds& thresholds) {
   const Pool pool(prompts);
-  return RejectDuplicates(prompts, pool, thresholds, JudgeAlone(pool, thresholds));
+  const std::vector<Content> contents = ContentsOf(pool);
+  return RejectDuplicates(prompts, contents, thresholds, JudgeAlone(pool, contents, thresholds));
 }
 
 FilterCounts CountVerdicts(const std::vector<JudgedPrompt>& judged) {

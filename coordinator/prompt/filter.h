@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "coordinator/prompt/near_duplicate.h"
 #include "coordinator/prompt/pool.h"
 #include "rsidiff/v1/run.pb.h"
 
@@ -37,12 +38,18 @@ struct JudgedPrompt {
 /// What kind of reason `reason` is: its part before the colon ("says too little").
 absl::string_view KindOf(absl::string_view reason);
 
-/// Clarity and specificity of every prompt of `pool`, in its order, and what these two reject.
-std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const FilterThresholds& thresholds);
+/// What every prompt of a pool says, in its order.
+std::vector<Content> ContentsOf(const Pool& pool);
+
+/// Clarity and specificity of every prompt of `pool`, in its order, and what these two reject. `contents` are
+/// the pool's.
+std::vector<JudgedPrompt> JudgeAlone(const Pool& pool, const std::vector<Content>& contents,
+                                     const FilterThresholds& thresholds);
 
 /// What is left to do: rejects of the prompts that `judged` keeps those that say the same as another that is
-/// kept. `pool` is made of `prompts`.
-std::vector<JudgedPrompt> RejectDuplicates(const std::vector<std::string>& prompts, const Pool& pool,
+/// kept. `contents` are those of `prompts`.
+std::vector<JudgedPrompt> RejectDuplicates(const std::vector<std::string>& prompts,
+                                           const std::vector<Content>& contents,
                                            const FilterThresholds& thresholds,
                                            std::vector<JudgedPrompt> judged);
 

@@ -135,6 +135,12 @@ Content ContentOf(const Pool& pool, size_t prompt) {
   return content;
 }
 
+uint64_t KeyOf(const Content& content) {
+  uint64_t key = content.attributes;
+  for (const uint64_t pair : content.pairs) key = Combine(key, pair);
+  return key;
+}
+
 double Similarity(const Content& a, const Content& b) {
   if (a.attributes != b.attributes) return 0;
   size_t shared = 0;

@@ -19,6 +19,9 @@ struct Content {
 
 Content ContentOf(const Pool& pool, size_t prompt);
 
+/// The same for contents of similarity 1, and different (but for 64-bit collisions) for others.
+uint64_t KeyOf(const Content& content);
+
 /// Jaccard similarity of the pairs, |A and B| / |A or B|; 0 where the attributes differ, since then the
 /// pictures do ("a red car ..." and "a blue car ...").
 double Similarity(const Content& a, const Content& b);

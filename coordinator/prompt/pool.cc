@@ -31,14 +31,11 @@ Pool::Pool(const std::vector<std::string>& prompts) {
   Intern("<");
   Intern(">");
   offsets_.reserve(prompts.size() + 1);
-  std::vector<uint32_t> last_prompt;  // of each word
   for (size_t i = 0; i < prompts.size(); ++i) {
     for (const Word& word : SplitWords(prompts[i])) {
       const uint32_t number = Intern(word.text);
       tokens_.push_back({number, word.after_break ? 1u : 0u, word.capital ? 1u : 0u});
       ++counts_[number];
-      last_prompt.resize(texts_.size(), 0);
-      if (std::exchange(last_prompt[number], static_cast<uint32_t>(i + 1)) != i + 1) ++prompts_with_[number];
     }
     offsets_.push_back(tokens_.size());
     for (const auto& [a, b] : NeighboursOf(Tokens(i))) ++pairs_[PairKey(a, b)];
@@ -53,7 +50,6 @@ uint32_t Pool::Intern(const std::string& text) {
     texts_.push_back(text);
     entries_.push_back(LookUp(text));
     counts_.push_back(0);
-    prompts_with_.push_back(0);
   }
   return found->second;
 }

@@ -39,8 +39,6 @@ class Pool {
   /// Occurrences in all prompts, the marks included.
   uint64_t Count(uint32_t word) const { return counts_[word]; }
   uint64_t TotalCount() const { return total_; }
-  /// Prompts that have the word.
-  uint64_t PromptsWith(uint32_t word) const { return prompts_with_[word]; }
   /// Occurrences of `b` right behind `a`, with no punctuation between.
   uint64_t PairCount(uint32_t a, uint32_t b) const;
 
@@ -52,7 +50,6 @@ class Pool {
   std::vector<std::string> texts_;
   std::vector<LexiconEntry> entries_;
   std::vector<uint64_t> counts_;
-  std::vector<uint32_t> prompts_with_;
   uint64_t total_ = 0;
   absl::flat_hash_map<std::string, uint32_t> numbers_;
   absl::flat_hash_map<uint64_t, uint32_t> pairs_;

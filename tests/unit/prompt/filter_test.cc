@@ -15,6 +15,7 @@
 namespace rsidiff::coordinator {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::vector<std::string> ShapesPrompts() {
@@ -104,6 +105,32 @@ TEST(PromptFilter, KeepsASinglePromptAndOtherScripts) {
     EXPECT_EQ(FilterPrompts({prompt}, {})[0].verdict, Verdict::kKept) << prompt;
   }
   EXPECT_TRUE(FilterPrompts({}, {}).empty());
+}
+
+std::vector<std::string> Kept(const std::vector<std::string>& prompts) {
+  const std::vector<JudgedPrompt> judged = FilterPrompts(prompts, {});
+  std::vector<std::string> kept;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    if (judged[i].verdict == Verdict::kKept) kept.push_back(prompts[i]);
+  }
+  return kept;
+}
+
+TEST(PromptFilter, KeepsOneOfASmallPoolOfDuplicates) {
+  EXPECT_THAT(Kept({"a dog", "a dog."}), ElementsAre("a dog"));
+  EXPECT_THAT(Kept({"a little dog", "the small dog", "a small dog!"}), ElementsAre("a little dog"));
+  EXPECT_THAT(Kept({"a dog", "a dog.", "a cat"}), ElementsAre("a dog", "a cat"));
+  EXPECT_THAT(Kept({"a dog", "a cat"}), ElementsAre("a dog", "a cat"));
+  EXPECT_THAT(Kept({"a red dog", "a blue dog", "a dog and a cat"}),
+              ElementsAre("a red dog", "a blue dog", "a dog and a cat"));
+  EXPECT_THAT(Kept({"something nice", "a dog"}), ElementsAre("a dog"));
+}
+
+TEST(PromptFilter, DuplicatesDoNotMakeAWordUsual) {
+  const double alone = FilterPrompts({"a dog", "a cat", "a bird"}, {})[0].specificity;
+  EXPECT_EQ(FilterPrompts({"a dog", "a cat", "a bird", "A dog.", "the dog", "a nice dog"}, {})[0].specificity,
+            alone);
+  EXPECT_LT(FilterPrompts({"a dog", "a cat", "a bird", "a brown dog"}, {})[0].specificity, alone);
 }
 
 TEST(PromptFilter, KeepsNamesAbbreviationsAndModelNumbers) {
