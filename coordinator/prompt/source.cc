@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
@@ -44,6 +45,50 @@ bool IsIndex(absl::string_view field) {
   return !field.empty() && std::all_of(field.begin(), field.end(), absl::ascii_isdigit);
 }
 
+// What the first line of a table says.
+struct Columns {
+  bool header = false;
+  std::optional<size_t> prompt;  // the column that a header names; else as the format has it
+  size_t count = 0;
+};
+
+Columns ReadHeader(absl::string_view line, char separator) {
+  const std::vector<absl::string_view> cells = absl::StrSplit(line, separator);
+  Columns columns;
+  columns.count = cells.size();
+  if (separator == ',' && IsIndex(cells[0])) return columns;
+  const auto named = std::find_if(cells.begin(), cells.end(), IsPromptKey);
+  if (named != cells.end()) columns.prompt = static_cast<size_t>(named - cells.begin());
+  columns.header = columns.prompt || separator == ',';  // a .csv without a header begins with a number
+  return columns;
+}
+
+absl::StatusOr<absl::string_view> TsvPrompt(absl::string_view line, const Columns& columns) {
+  const std::vector<absl::string_view> cells = absl::StrSplit(line, '\t');
+  const size_t column = columns.prompt.value_or(0);
+  if (column < cells.size()) return cells[column];
+  return absl::InvalidArgumentError(
+      absl::StrCat(cells.size(), " columns; the header names column ", column + 1, " for the prompt"));
+}
+
+// Prompts hold commas and are not quoted, so only the last column's end can be told, and with it the prompt.
+absl::StatusOr<absl::string_view> CsvPrompt(absl::string_view line, const Columns& columns) {
+  if (columns.prompt && (*columns.prompt > 1 || (*columns.prompt == 0 && columns.count > 1))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the header names column ", *columns.prompt + 1, " of ", columns.count,
+                     " for the prompt; a row is INDEX,PROMPT or, with a header of one column, PROMPT"));
+  }
+  if (columns.prompt == 0) return line;
+  const size_t comma = line.find(',');
+  if (comma == absl::string_view::npos) return absl::InvalidArgumentError("no comma; a row is INDEX,PROMPT");
+  if (!columns.prompt && !IsIndex(line.substr(0, comma))) {
+    return absl::InvalidArgumentError(
+        "the row begins with no number, and no header names a column prompt, caption or text; a row is "
+        "INDEX,PROMPT");
+  }
+  return line.substr(comma + 1);
+}
+
 // Collects prompts of any number of files.
 class Collector {
  public:
@@ -55,6 +100,9 @@ class Collector {
     if (prompt.size() > kMaxPromptBytes) {
       return absl::InvalidArgumentError(
           absl::StrCat(place, ": the prompt has ", prompt.size(), " bytes; the limit is ", kMaxPromptBytes));
+    }
+    if (absl::StrContains(prompt, '\0')) {  // JSON can write one
+      return absl::InvalidArgumentError(absl::StrCat(place, ": the prompt has a zero byte"));
     }
     if (!seen_.emplace(prompt).second) {
       ++list_.duplicates;
@@ -101,23 +149,26 @@ class Collector {
  private:
   absl::Status AddLines(absl::string_view text, const std::string& file, absl::string_view ending) {
     size_t number = 0;
+    Columns columns;
     for (absl::string_view line : absl::StrSplit(text, '\n')) {
       ++number;
       absl::ConsumeSuffix(&line, "\r");
       if (absl::StripAsciiWhitespace(line).empty()) continue;
       const std::string place = absl::StrCat(file, ":", number);
-      if (ending == ".tsv") {
-        line = line.substr(0, line.find('\t'));
-        if (number == 1 && IsPromptKey(line)) continue;
-      } else if (ending == ".csv") {
-        const size_t comma = line.find(',');
-        if (number == 1 && !IsIndex(line.substr(0, comma))) continue;
-        if (comma == absl::string_view::npos) {
-          return absl::InvalidArgumentError(absl::StrCat(place, ": no comma; a row is INDEX,PROMPT"));
-        }
-        line = line.substr(comma + 1);
+      if (ending == ".txt") {
+        RSIDIFF_RETURN_IF_ERROR(Add(line, place));
+        continue;
       }
-      RSIDIFF_RETURN_IF_ERROR(Add(line, place));
+      const char separator = ending == ".tsv" ? '\t' : ',';
+      if (number == 1) {
+        columns = ReadHeader(line, separator);
+        if (columns.header) continue;
+      }
+      absl::StatusOr<absl::string_view> prompt =
+          ending == ".tsv" ? TsvPrompt(line, columns) : CsvPrompt(line, columns);
+      if (!prompt.ok())
+        return absl::InvalidArgumentError(absl::StrCat(place, ": ", prompt.status().message()));
+      RSIDIFF_RETURN_IF_ERROR(Add(*prompt, place));
     }
     return absl::OkStatus();
   }

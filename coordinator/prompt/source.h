@@ -22,14 +22,16 @@ struct LoadedPrompts {
 
 /// Reads prompts from the text of one file; the ending of `path` says how:
 ///   .txt   a prompt a line
-///   .tsv   first column, no quoting (PartiPrompts); a first line that begins with Prompt, Caption or Text
-///          is a header
-///   .csv   everything after the first comma, no quoting (HPD); a first line that does not begin with a
-///          number is a header
+///   .tsv   no quoting (PartiPrompts). The first line is a header if one of its columns is called prompt,
+///          caption or text: that has the prompts. Else the first column has them
+///   .csv   INDEX,PROMPT: everything after the first comma, no quoting (HPD). A first line that does not
+///   begin
+///          with a number is a header; if it has one column, called prompt, caption or text, the whole row is
+///          the prompt
 ///   .json  a list of texts, or of objects that have a text under prompt, caption or text
 /// White space around a prompt is taken off and blank ones are skipped. INVALID_ARGUMENT names file and
-/// line (for JSON: the element): not UTF-8, malformed, a prompt over kMaxPromptBytes, or no prompt at all.
-/// A prompt that the text encoder is bound to cut off is a warning.
+/// line (for JSON: the element): not UTF-8, malformed, a zero byte, a prompt over kMaxPromptBytes, or no
+/// prompt at all. A prompt that the text encoder is bound to cut off is a warning.
 absl::StatusOr<LoadedPrompts> ParsePrompts(absl::string_view text, const std::filesystem::path& path);
 
 /// Reads several files; a prompt that an earlier file has is a duplicate too. NOT_FOUND names the file.

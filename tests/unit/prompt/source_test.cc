@@ -80,6 +80,40 @@ TEST(PromptSource, TellsHeadersFromPrompts) {
   EXPECT_THAT(ParsePrompts("0,a, b\n1,\"c\"\n", "p.csv")->prompts, ElementsAre("a, b", "\"c\""));
 }
 
+TEST(PromptSource, TakesTheColumnThatTheHeaderNames) {
+  EXPECT_THAT(
+      ParsePrompts("line\tlabel\tPrompt\n1\tclean\ta cat\n2\tvague\ta dog\textra\n", "p.tsv")->prompts,
+      ElementsAre("a cat", "a dog"));
+  EXPECT_EQ(ErrorOf("id\tprompt\n1\ta cat\n2\n", "p.tsv"),
+            "p.tsv:3: 1 columns; the header names column 2 for the prompt");
+  EXPECT_THAT(ParsePrompts("prompt\na cat, red\na dog\n", "p.csv")->prompts,
+              ElementsAre("a cat, red", "a dog"));
+  EXPECT_THAT(ParsePrompts("id,caption\nx7,a cat, red\nx8,a dog\n", "p.csv")->prompts,
+              ElementsAre("a cat, red", "a dog"));
+  EXPECT_THAT(ParsePrompts("0,text\n1,a cat\n", "p.csv")->prompts, ElementsAre("text", "a cat"));
+  EXPECT_THAT(ParsePrompts("number,words\n0,a cat\n", "p.csv")->prompts, ElementsAre("a cat"));
+}
+
+TEST(PromptSource, ReadsTheLabelledPromptsOfTheExample) {
+  const auto list =
+      ReadPromptFiles({std::string(RSIDIFF_SOURCE_DIR) + "/deploy/examples/shapes/prompts/train.labels.tsv"});
+  ASSERT_TRUE(list.ok()) << list.status();
+  EXPECT_THAT(list->prompts, SizeIs(2000));
+  EXPECT_EQ(list->prompts.front(),
+            "a huge yellow cross to the right of a yellow triangle against a cream background");
+}
+
+TEST(PromptSource, RefusesACsvOfOtherColumns) {
+  EXPECT_THAT(ErrorOf("a cat, red\na dog, blue\n", "p.csv"),
+              HasSubstr("p.csv:2: the row begins with no number"));
+  EXPECT_THAT(ErrorOf("0,a cat\na dog, blue\n", "p.csv"),
+              HasSubstr("p.csv:2: the row begins with no number"));
+  EXPECT_THAT(ErrorOf("prompt,kind\na cat, red,x\n", "p.csv"),
+              HasSubstr("p.csv:2: the header names column 1 of 2 for the prompt"));
+  EXPECT_THAT(ErrorOf("id,kind,prompt\n1,x,a cat\n", "p.csv"),
+              HasSubstr("p.csv:2: the header names column 3 of 3 for the prompt"));
+}
+
 TEST(PromptSource, ReadsEveryJsonForm) {
   const auto list =
       ParsePrompts(R"(["a", {"caption": "b"}, {"text": "c", "id": 1}, {"prompt": "d"}, ""])", "p.json");
@@ -95,6 +129,7 @@ TEST(PromptSource, NamesFileAndLineOfAnError) {
   EXPECT_EQ(ErrorOf("{\"a\": 1}", "p.json"), "p.json: not a JSON list");
   EXPECT_EQ(ErrorOf("[\"a\", 5]", "p.json"),
             "p.json: element 2 is neither a text nor an object with a text under prompt, caption or text");
+  EXPECT_EQ(ErrorOf(R"(["a", "b\u0000c"])", "p.json"), "p.json: element 2: the prompt has a zero byte");
   EXPECT_EQ(ErrorOf("a\n", "p.md"), "p.md: a prompt file ends in .txt, .tsv, .csv or .json");
 }
 
