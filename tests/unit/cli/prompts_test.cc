@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::AllOf;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -367,6 +368,19 @@ TEST_F(PromptCommands, SubmissionFiltersTrainingPromptsOnly) {
   const absl::StatusOr<std::string> lines = fake.store().Get(inputs.rejected_prompts());
   ASSERT_TRUE(lines.ok()) << lines.status();
   EXPECT_EQ(std::count(lines->begin(), lines->end(), '\n'), rejected);
+}
+
+TEST_F(PromptCommands, EvaluationPromptsAreNeverFiltered) {
+  const std::vector<std::string> bad = {"something nice", "a red blue circle", "a cat on a mat",
+                                        "A cat on a mat.", "asdfgh"};
+  const std::string file = Write("bad.txt", absl::StrJoin(bad, "\n"));
+  EXPECT_EQ(nlohmann::json::parse(line.Run({"prompts", "filter", file, "--json"}).out)["kept"], 1);
+  const CommandOutcome outcome = line.Run({"run", "submit", shapes_, "--set", "prompts.filter.enabled=true",
+                                           "--set", absl::StrCat("prompts.evaluation=[", file, "]")});
+  ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
+  absl::MutexLock lock(&fake.mutex);
+  ASSERT_EQ(fake.submitted.size(), 1u);
+  EXPECT_THAT(fake.submitted[0].inputs().evaluation_prompts(), ElementsAreArray(bad));
 }
 
 TEST_F(PromptCommands, ListsWhatARunRejected) {
