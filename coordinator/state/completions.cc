@@ -104,7 +104,7 @@ absl::Status Core::Impl::FinishTask(Task& task, const v1::CompleteRequest& reque
       ApplyEmbed(run, round, id, result.embed());
       break;
     case v1::TaskResult::kFilter:
-      ApplyFilter(run, round, result.filter());
+      *task.record.mutable_filter() = result.filter();  // applied a slice at a time: prompt_filter.cc
       break;
     case v1::TaskResult::kMeasure:
       ApplyMeasure(round, result.measure());

@@ -71,8 +71,8 @@ struct CoreOptions {
   int max_error_attempts = 3;
   /// How long workers that are LOST or DRAINED are still listed; then their rows are deleted.
   absl::Duration keep_gone_workers = absl::Hours(24);
-  /// Samples that one step of a selection takes; leases are served between the steps. The results do not
-  /// depend on it.
+  /// Samples that one step of a selection takes, and rejected prompts that one step of a filter does; leases
+  /// are served between the steps. The results do not depend on it.
   size_t slice_samples = 1024;
 };
 

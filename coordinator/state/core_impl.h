@@ -155,10 +155,11 @@ class Core::Impl {
   void JudgeRun(Run& run);
 
   // --- prompt_filter.cc: the look at the training prompts' embeddings
-  /// True when the prompts are filtered and some are left.
-  bool AdvanceFilter(Run& run, Round& round);
+  void AdvanceFilter(Run& run, Round& round);
   void ApplyEmbed(Run& run, Round& round, const TaskId& task, const v1::EmbedResult& result);
-  void ApplyFilter(Run& run, Round& round, const v1::FilterResult& result);
+  /// True when it has come to its end.
+  bool FilterSlice(Run& run, Round& round);
+  void FinishFilter(Run& run, Round& round);
 
   // --- reference.cc: the base model's samples, that distances are measured to
   /// A distribution takes two samples. A run whose round 1 has fewer weighs uniformly, and says so. One that
@@ -170,11 +171,12 @@ class Core::Impl {
   void ApplyMoments(Run& run, Round& round, const TaskId& task, const v1::MomentsResult& result);
   void ApplyReference(Run& run, Round& round, const v1::FitReferenceResult& result);
 
-  // --- reduce.cc: selection and weights, a slice at each tick
-  /// True when the round stands before its selection or its weights, and nothing else is to be waited for.
+  // --- reduce.cc: the filter's result, selection and weights, a slice at each tick
+  /// True when the round stands before one of them, and nothing else is to be waited for.
   bool Reducible(const Run& run, const Round& round) const;
   void ContinueReduction();
-  /// True when it has come to its end.
+  /// These are true when it has come to its end.
+  bool ReduceSlice(Run& run, Round& round);
   bool SelectSlice(Run& run, Round& round);
   /// Warns of each scorer that gave the same to all of round 1's samples; when all did, and samples are to be
   /// selected by them, the run fails and the result is false.
@@ -262,7 +264,7 @@ class Core::Impl {
   bool work_for_everybody_ = false;
   std::set<std::string> work_for_;                    // for these workers
   std::set<std::pair<uint64_t, uint32_t>> joining_;   // rounds that a worker waits to train
-  std::set<std::pair<uint64_t, uint32_t>> reducing_;  // rounds whose selection or weights are under way
+  std::set<std::pair<uint64_t, uint32_t>> reducing_;  // rounds whose filter, selection or weights go on
   std::list<SampleMap> discarded_;                    // samples nobody needs: to free a million takes a while
   // Rounds of whose training samples only the selected ones are needed any more -> where to go on from. Until
   // then the others are there too, and are to be ignored.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/digest.h"
 #include "coordinator/schedule/round_plan.h"
 #include "coordinator/schedule/selection.h"
 #include "coordinator/schedule/task_graph.h"
@@ -127,6 +128,13 @@ struct Weighing {
   ManifestParts manifest;
 };
 
+/// The application of the embedding filter's result under way.
+struct Filtering {
+  int next = 0;       // position in the result
+  std::string lines;  // of the artifact, so far
+  Sha256 digest;      // of the lines
+};
+
 struct Round {
   v1::RoundRecord record;
   std::map<v1::Purpose, SamplePlan> plan;
@@ -135,6 +143,7 @@ struct Round {
   std::map<TaskId, Task> tasks;
   std::map<GroupKey, TaskGroup> groups;
   Training training;
+  std::unique_ptr<Filtering> filtering;
   std::unique_ptr<Selecting> selecting;
   std::unique_ptr<Weighing> weighing;
 };

@@ -1,8 +1,9 @@
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/digest.h"
+#include "common/base/utf8.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/state/core_impl.h"
 
@@ -15,34 +16,34 @@ struct Rejection {
   uint32_t prompt = 0;
   uint32_t nearest = 0;  // itself: the empty prompt
   double distance = 0;
+  bool vague() const { return nearest == prompt; }
 };
 
+TaskId FilterTask(const Round& round) {
+  return {round.record.run_id(), round.record.round(), v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING, 0};
+}
+
 std::string RejectedLine(const Run& run, const Rejection& rejection) {
-  const bool vague = rejection.nearest == rejection.prompt;
+  const bool vague = rejection.vague();
   nlohmann::ordered_json line;
   line["prompt"] = run.train_prompts[rejection.prompt];
   line["rejected_by"] = vague ? "specificity" : "diversity";
   line["reason"] = vague ? std::string("means little more than no prompt")
                          : absl::StrCat("means the same as another: \"",
-                                        run.train_prompts[rejection.nearest].substr(0, kQuotedBytes), "\"");
+                                        Excerpt(run.train_prompts[rejection.nearest], kQuotedBytes), "\"");
   line["embedding_distance"] = rejection.distance;
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace
 
-bool Core::Impl::AdvanceFilter(Run& run, Round& round) {
-  if (!AllDone(round, v1::TASK_KIND_EMBED, v1::PURPOSE_TRAINING)) return false;
+void Core::Impl::AdvanceFilter(Run& run, Round& round) {
+  if (!AllDone(round, v1::TASK_KIND_EMBED, v1::PURPOSE_TRAINING)) return;
   if (round.groups.count({v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING}) == 0) {
-    AddTask(run, round, {run.id(), round.record.round(), v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING, 0});
-    return false;
+    AddTask(run, round, FilterTask(round));
+  } else if (Reducible(run, round)) {
+    reducing_.insert({run.id(), round.record.round()});
   }
-  if (!AllDone(round, v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING)) return false;
-  if (!run.Pool().empty()) return true;
-  EndRun(run, v1::RUN_STATE_FAILED,
-         absl::StrCat("prompts.filter rejects all ", run.train_prompts.size(),
-                      " training prompts by their embeddings: embedding_specificity is too high"));
-  return false;
 }
 
 void Core::Impl::ApplyEmbed(Run& run, Round& round, const TaskId& task, const v1::EmbedResult& result) {
@@ -53,14 +54,20 @@ void Core::Impl::ApplyEmbed(Run& run, Round& round, const TaskId& task, const v1
   PutRound(round);
 }
 
-void Core::Impl::ApplyFilter(Run& run, Round& round, const v1::FilterResult& result) {
+bool Core::Impl::FilterSlice(Run& run, Round& round) {
+  const v1::FilterResult& result = round.tasks.at(FilterTask(round)).record.filter();
+  if (round.filtering == nullptr) round.filtering = std::make_unique<Filtering>();
+  Filtering& work = *round.filtering;
   v1::EmbeddingFilterSummary& summary = *run.record.mutable_embedding_filter();
   summary.set_judged(run.record.train_prompt_count());
-  std::string lines;
-  for (int i = 0; i < result.rejected_size(); ++i) {
-    const Rejection rejection{result.rejected(i), result.nearest(i), result.distances(i)};
-    lines += RejectedLine(run, rejection);
-    if (rejection.nearest == rejection.prompt) {
+  for (size_t i = 0; i < options_.slice_samples && work.next < result.rejected_size(); ++i, ++work.next) {
+    const Rejection rejection{result.rejected(work.next), result.nearest(work.next),
+                              result.distances(work.next)};
+    const std::string line = RejectedLine(run, rejection);
+    work.lines += line;
+    work.digest.Update(line);
+    if (run.rejected[rejection.prompt]) continue;  // before a restart
+    if (rejection.vague()) {
       summary.set_specificity(summary.specificity() + 1);
     } else {
       summary.set_diversity(summary.diversity() + 1);
@@ -68,9 +75,18 @@ void Core::Impl::ApplyFilter(Run& run, Round& round, const v1::FilterResult& res
     run.rejected[rejection.prompt] = true;
     PutPrompt(run, PromptList::kTrain, rejection.prompt);
   }
-  if (!lines.empty()) {
-    summary.set_rejected_prompts(Sha256Hex(lines));
-    artifacts_.push_back(std::move(lines));
+  // At any time the run counts the prompts that are marked.
+  Put(Table::kRuns, RunKey(run.id()), run.record);
+  if (work.next < result.rejected_size()) return false;
+  FinishFilter(run, round);
+  return true;
+}
+
+void Core::Impl::FinishFilter(Run& run, Round& round) {
+  v1::EmbeddingFilterSummary& summary = *run.record.mutable_embedding_filter();
+  if (Filtering& work = *round.filtering; !work.lines.empty()) {
+    summary.set_rejected_prompts(work.digest.FinishHex());
+    artifacts_.push_back(std::move(work.lines));
   }
   round.record.clear_prompt_embeddings();
   PutRun(run);
@@ -79,6 +95,10 @@ void Core::Impl::ApplyFilter(Run& run, Round& round, const v1::FilterResult& res
       absl::StrCat("embeddings reject ", summary.specificity() + summary.diversity(), " of ",
                    summary.judged(), " training prompts: ", summary.specificity(), " by specificity, ",
                    summary.diversity(), " by diversity"));
+  if (!run.Pool().empty()) return;
+  EndRun(run, v1::RUN_STATE_FAILED,
+         absl::StrCat("prompts.filter rejects all ", run.train_prompts.size(),
+                      " training prompts by their embeddings: embedding_specificity is too high"));
 }
 
 }  // namespace rsidiff::coordinator

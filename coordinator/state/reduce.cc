@@ -53,6 +53,9 @@ std::vector<uint32_t> Lineage(const Run& run, const Round& round) {
 bool Core::Impl::Reducible(const Run& run, const Round& round) const {
   if (run.ended()) return false;
   if (round.record.phase() == v1::ROUND_PHASE_SELECT) return true;
+  if (round.record.phase() == v1::ROUND_PHASE_FILTER) {
+    return AllDone(round, v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING);
+  }
   return round.record.phase() == v1::ROUND_PHASE_WEIGHT &&
          (!NeedsReference(run.record.spec()) || AllDone(round, v1::TASK_KIND_WEIGHT, v1::PURPOSE_TRAINING));
 }
@@ -63,15 +66,27 @@ void Core::Impl::ContinueReduction() {
   Run& run = runs_.at(reducing_.begin()->first);
   Round& round = run.rounds.at(reducing_.begin()->second);
   const v1::RoundPhase phase = round.record.phase();
-  if (!(phase == v1::ROUND_PHASE_SELECT ? SelectSlice(run, round) : WeighSlice(run, round))) return;
+  if (!ReduceSlice(run, round)) return;
   StopReduction(round);
   if (run.ended()) return;
   EnterPhase(run, round, NextPhase(run.record.spec(), round.record.round(), phase));
   Advance(run);
 }
 
+bool Core::Impl::ReduceSlice(Run& run, Round& round) {
+  switch (round.record.phase()) {
+    case v1::ROUND_PHASE_FILTER:
+      return FilterSlice(run, round);
+    case v1::ROUND_PHASE_SELECT:
+      return SelectSlice(run, round);
+    default:
+      return WeighSlice(run, round);
+  }
+}
+
 void Core::Impl::StopReduction(Round& round) {
   reducing_.erase({round.record.run_id(), round.record.round()});
+  round.filtering.reset();
   round.selecting.reset();
   round.weighing.reset();
 }

@@ -125,8 +125,8 @@ bool Core::Impl::AdvanceRound(Run& run, Round& round) {
   v1::RoundPhase next = NextPhase(spec, round.record.round(), phase);
   switch (phase) {
     case v1::ROUND_PHASE_FILTER:
-      if (!AdvanceFilter(run, round)) return false;
-      break;
+      AdvanceFilter(run, round);
+      return false;  // ContinueReduction goes on
     case v1::ROUND_PHASE_SAMPLE:
       if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_TRAINING)) return false;
       break;

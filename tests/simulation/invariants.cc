@@ -256,7 +256,9 @@ void Invariants::CheckPhases(const std::map<RoundId, v1::RoundPhase>& before) {
     bool waits_for_base = round.phase == v1::ROUND_PHASE_EVALUATE && !round.measuring &&
                           rounds_[{id.first, 0}].unfinished[v1::PURPOSE_EVALUATION] > 0;
     // The coordinator's own work, that no task stands for; a run that does not end would tell if it stopped.
-    bool reduces = round.phase == v1::ROUND_PHASE_SELECT || round.phase == v1::ROUND_PHASE_WEIGHT;
+    const TaskId filter{id.first, id.second, v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING, 0};
+    bool reduces = round.phase == v1::ROUND_PHASE_SELECT || round.phase == v1::ROUND_PHASE_WEIGHT ||
+                   (round.phase == v1::ROUND_PHASE_FILTER && tasks_.count(filter) > 0);
     if (!waits_for_base && !reduces)
       Fail(absl::StrCat("I4: nothing is left to do in phase ", round.phase, ", yet it goes on"));
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
 #include "coordinator/state/result_check.h"
 #include "tests/unit/coordinator/core_harness.h"
@@ -15,6 +16,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 v1::SubmitRunRequest FilteredRun(uint32_t rounds) {
   v1::SubmitRunRequest request = SmallRun("submit", rounds);
@@ -75,6 +77,130 @@ TEST(CoreFilterTest, ARestartAtAnyTaskChangesNothing) {
   const std::string undisturbed = checkpoint(99);
   ASSERT_FALSE(undisturbed.empty());
   for (size_t task = 0; task < 3; ++task) EXPECT_EQ(checkpoint(task), undisturbed);
+}
+
+/// A run of 20 prompts, of which every third is rejected.
+v1::SubmitRunRequest RunOfManyRejections() {
+  v1::SubmitRunRequest request = FilteredRun(1);
+  while (request.inputs().train_prompts_size() < 20) {
+    request.mutable_inputs()->add_train_prompts(
+        absl::StrCat("prompt ", request.inputs().train_prompts_size()));
+  }
+  return request;
+}
+
+/// Of the run, as it is on the disk: without a call, which would bring ticks.
+v1::EmbeddingFilterSummary SummaryOnDisk(const CoreHarness& harness, uint64_t run_id) {
+  v1::RunRecord run;
+  run.ParseFromString(harness.disk().at({Table::kRuns, RunKey(run_id)}));
+  return run.embedding_filter();
+}
+
+/// Works until the filter's result is there and the first tick of it is due.
+uint64_t WorkUntilFiltered(CoreHarness& harness, uint64_t incarnation) {
+  const uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(RunOfManyRejections()).run_id();
+  while (!harness.TickIsDue()) {
+    std::vector<v1::Grant> grants = harness.Lease("w", incarnation);
+    if (grants.empty()) break;
+    harness.CallOnly(harness.Completion("w", incarnation, grants[0]));
+  }
+  EXPECT_EQ(SummaryOnDisk(harness, run_id).judged(), 0);
+  return run_id;
+}
+
+/// What the filter leaves behind, and what is made of it.
+std::string FilterResults(CoreHarness& harness, uint64_t run_id) {
+  const v1::RunStatus status = harness.GetRun(run_id);
+  EXPECT_EQ(status.run().state(), v1::RUN_STATE_SUCCEEDED) << status.run().reason();
+  std::string text = status.rounds(1).checkpoint() + status.run().embedding_filter().DebugString() +
+                     harness.artifacts().at(status.run().embedding_filter().rejected_prompts());
+  for (const auto& [where, value] : harness.disk()) {
+    v1::PromptRecord prompt;
+    if (where.first == Table::kPrompts && prompt.ParseFromString(value)) text += prompt.DebugString();
+  }
+  EXPECT_TRUE(harness.MemoryEqualsDisk());
+  EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
+  return text;
+}
+
+CoreOptions FilterSlices(size_t rejections) {
+  CoreOptions options;
+  options.slice_samples = rejections;
+  return options;
+}
+
+std::string FilterResultsOfSlices(size_t rejections) {
+  CoreHarness harness(FilterSlices(rejections));
+  const uint64_t incarnation = harness.Register("w");
+  const uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(RunOfManyRejections()).run_id();
+  harness.Work("w", incarnation);
+  EXPECT_EQ(harness.GetRun(run_id).run().embedding_filter().diversity(), 6);
+  return FilterResults(harness, run_id);
+}
+
+TEST(CoreFilterTest, ResultsDoNotDependOnTheSlices) {
+  const std::string whole = FilterResultsOfSlices(1'000'000);
+  for (size_t rejections : {1, 4, 6}) EXPECT_EQ(FilterResultsOfSlices(rejections), whole);
+}
+
+TEST(CoreFilterTest, LeasesAreGrantedBetweenTheSlices) {
+  CoreHarness harness(FilterSlices(2));
+  const uint64_t incarnation = harness.Register("w");
+  const uint64_t run_id = WorkUntilFiltered(harness, incarnation);
+  harness.Tick();
+  EXPECT_EQ(SummaryOnDisk(harness, run_id).diversity(), 2);
+  harness.CallOnly(SmallRun("other", 1));
+  auto answer = harness.CallOnly(RequestForWork("between", "w", incarnation));
+  ASSERT_TRUE(answer.has_value() && answer->ok());
+  EXPECT_EQ(std::get<v1::LeaseResponse>(**answer).grants_size(), 1);
+  EXPECT_TRUE(harness.TickIsDue());
+}
+
+TEST(CoreFilterTest, RestartBetweenAnyTwoSlicesComesToTheSameEnd) {
+  const std::string whole = FilterResultsOfSlices(1'000'000);
+  for (int slices = 0; slices <= 6; ++slices) {
+    CoreHarness harness(FilterSlices(1));
+    const uint64_t run_id = WorkUntilFiltered(harness, harness.Register("w"));
+    for (int i = 0; i < slices; ++i) harness.Tick();
+    EXPECT_EQ(SummaryOnDisk(harness, run_id).diversity(), slices);
+    EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
+    harness.Restart();
+    EXPECT_TRUE(harness.MemoryEqualsDisk());
+    harness.Work("w", harness.Register("w"));
+    EXPECT_EQ(FilterResults(harness, run_id), whole) << "after slice " << slices;
+  }
+}
+
+TEST(CoreFilterTest, ARunThatIsStoppedBetweenTwoSlicesIsSound) {
+  CoreHarness harness(FilterSlices(2));
+  const uint64_t run_id = WorkUntilFiltered(harness, harness.Register("w"));
+  harness.Tick();
+  v1::SetRunStateRequest stop;
+  stop.set_request_id("stop");
+  stop.set_run_id(run_id);
+  stop.set_state(v1::RUN_STATE_CANCELLED);
+  harness.CallOnly(stop);
+  EXPECT_EQ(harness.GetRun(run_id).run().state(), v1::RUN_STATE_CANCELLED);
+  EXPECT_EQ(harness.GetRun(run_id).run().embedding_filter().diversity(), 2);
+  EXPECT_FALSE(harness.TickIsDue());
+  EXPECT_TRUE(harness.CheckDisk().ok()) << harness.CheckDisk();
+  harness.Restart();
+  EXPECT_TRUE(harness.MemoryEqualsDisk());
+}
+
+TEST(CoreFilterTest, AReasonQuotesWholeCharacters) {
+  CoreHarness harness;
+  const uint64_t incarnation = harness.Register("w");
+  v1::SubmitRunRequest request = FilteredRun(1);
+  std::string& first = *request.mutable_inputs()->mutable_train_prompts(0);
+  first = "a";
+  for (int i = 0; i < 200; ++i) first += "\u00e9";
+  const uint64_t run_id = harness.Ok<v1::SubmitRunResponse>(request).run_id();
+  harness.Work("w", incarnation);
+  const std::string& lines =
+      harness.artifacts().at(harness.GetRun(run_id).run().embedding_filter().rejected_prompts());
+  EXPECT_THAT(lines, HasSubstr("\u00e9...\\\"\","));
+  EXPECT_THAT(lines, Not(HasSubstr("\uFFFD")));
 }
 
 TEST(CoreFilterTest, EveryPromptRejectedFailsTheRunWithTheReason) {
