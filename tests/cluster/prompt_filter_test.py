@@ -58,12 +58,17 @@ def cover(clarity, distance):
     return rejected
 
 
-def filtered_run(folder, prompts, **filter):
+# The scores of the texts are off: what is rejected is the embeddings' doing.
+NO_TEXTS = {"clarity": 0, "specificity": 0, "diversity": 0}
+
+
+def filtered_run(folder, prompts, texts=NO_TEXTS, evaluation=None, **filter):
     path = folder / "prompts.txt"
     path.write_text("\n".join(prompts) + "\n")
-    # The scores of the texts are off: what is rejected is the embeddings' doing.
-    texts = {"clarity": 0, "specificity": 0, "diversity": 0}
     section = {"train": [str(path)], "per_round": 0, "filter": {**texts, **filter}}
+    if evaluation:
+        (folder / "evaluation.txt").write_text("\n".join(evaluation) + "\n")
+        section["evaluation"] = [str(folder / "evaluation.txt")]
     return shapes_run("filtered", rounds=1, prompts=section, workers={"train_max": 1})
 
 
@@ -120,3 +125,36 @@ def test_prompts_that_say_no_more_than_none_are_rejected(tmp_path):
         status = cluster.wait_for_run(run)
         assert status["run"]["state"] == "RUN_STATE_FAILED"
         assert "rejects all 8 training prompts" in status["run"]["reason"]
+
+
+def test_texts_and_embeddings_filter_one_after_the_other(expected, tmp_path):
+    bad = {"something nice": "specificity", "a red blue circle": "clarity", "a pink heart under a brown diamond!": "diversity"}
+    reasons = {
+        "something nice": "says too little",
+        "a red blue circle": "contradicts itself",
+        "a pink heart under a brown diamond!": 'says the same as another: "a pink heart under a brown diamond"',
+    }
+    crosses = [f"a turquoise {end} a beige background" for end in ("cross on", "plus on", "cross against")]
+    kept = [prompt for prompt in PROMPTS if "turquoise" not in prompt] + crosses
+    by_embedding = cover(clarities(kept, tmp_path), DISTANCE)
+    assert len(by_embedding) == 2, "the embeddings find what the words do not"
+    evaluation = [*bad, "a pink heart under a brown diamond", "a yellow ring", "A yellow ring."]
+    with Cluster(tmp_path) as cluster:
+        cluster.start_worker("w")
+        spec = filtered_run(tmp_path, [*kept, *bad], texts={}, evaluation=evaluation, embedding_distance=DISTANCE)
+        run = cluster.submit(spec)
+        status = cluster.wait_for_run(run)
+        assert status["run"]["state"] == "RUN_STATE_SUCCEEDED", status["run"]["reason"]
+
+        listed = {line["prompt"]: line for line in cluster.json("prompts", "list", run, "--rejected")}
+        assert set(listed) == {*bad, *by_embedding}
+        for prompt, score in bad.items():
+            assert listed[prompt]["rejected_by"] == score
+            assert listed[prompt]["reason"].startswith(reasons[prompt])
+        for prompt, (nearest, gap) in by_embedding.items():
+            assert listed[prompt]["reason"] == f'means the same as another: "{nearest}"'
+            assert listed[prompt]["embedding_distance"] == pytest.approx(gap, abs=1e-4)
+
+        assert {sample["prompt"] for sample in cluster.samples(run, 1)} == set(kept) - set(by_embedding)
+        # Evaluation prompts are not filtered, whatever the filter would say of them.
+        assert {sample["prompt"] for sample in cluster.samples(run, 1, evaluation=True)} == set(evaluation)

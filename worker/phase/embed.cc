@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "worker/model/clip_text_model.h"
 #include "worker/phase/task_parts.h"
 #include "worker/tensor/safetensors.h"
@@ -35,7 +36,7 @@ absl::StatusOr<at::Tensor> Encode(const std::vector<std::string>& prompts,
   for (int64_t row = 0; row < norms.size(0); ++row) {
     if (sound[row].item<bool>()) continue;
     return absl::DataLossError(
-        absl::StrCat("text embedding of prompt \"", prompts[static_cast<size_t>(row)].substr(0, 200), "\" ",
+        absl::StrCat("text embedding of prompt \"", Excerpt(prompts[static_cast<size_t>(row)], 200), "\" ",
                      norms[row].item<float>() == 0 ? "has zero length" : "is not finite"));
   }
   return pooled / norms;

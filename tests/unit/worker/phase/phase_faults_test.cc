@@ -235,6 +235,11 @@ TEST_F(PhaseFaultsTest, AnEmbeddingOfZeroLengthNamesItsPrompt) {
   const absl::Status status = runner_->Run(grant, control).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), HasSubstr("\"a red circle\" has zero length"));
+  std::string accents = "a";
+  for (int i = 0; i < 200; ++i) accents += "\u00e9";
+  grant.mutable_payload()->mutable_embed()->set_prompts(0, accents);
+  EXPECT_THAT(std::string(runner_->Run(grant, control).status().message()),
+              HasSubstr("\u00e9...\" has zero length"));
 }
 
 TEST_F(PhaseFaultsTest, OnePromptAndOneSampleHaveNoGaussianAndTheErrorSaysWhatToDo) {
