@@ -3,7 +3,7 @@ from xml.sax.saxutils import escape
 
 from results import FIGURES, by_round
 
-SHOWN = ("heldout", "checker", "exact", "clip", "hps", "diversity", "frechet", "loss")
+SHOWN = ("heldout", "checker", "exact", "clip", "hps", "aesthetic", "diversity", "frechet")
 COLOURS = ("#b3261e", "#1f6feb", "#1a7f37", "#8250df", "#9a6700")
 WIDTH, HEIGHT, LEFT, TOP, GAP, ACROSS = 230, 150, 64, 34, 68, 4
 

@@ -7,6 +7,7 @@
 import argparse
 import pathlib
 import re
+import statistics
 import sys
 
 import curves
@@ -14,10 +15,13 @@ from results import FIGURES, arms, by_round, load, written
 
 HERE = pathlib.Path(__file__).resolve().parent
 METHOD = ("sft", "preference", "rsidiff")
-REFERENCE = "rsidiff"
+ABLATIONS = ("no-filter", "no-weights")  # beside them once they have as many rounds
 LAST_OF_A_VARIATION = 3
+LATE = range(5, 9)  # rounds whose mean is compared between arms: single ones are within the noise of the pictures
+COMPARED = (("rsidiff", "preference"), ("rsidiff", "no-filter"), ("rsidiff", "no-weights"), ("preference", "sft"))
 SUMMARY = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "diversity", "frechet")
-VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "kept", "ess", "loss")
+VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "kept", "ess", "loss")
+DIFFERENCES = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity")
 FROM_THE_BASE = ("exact", "heldout")
 
 
@@ -56,14 +60,32 @@ def rounds(method):
     return lines[:-1]
 
 
-def variations(folder, listing):
-    """One row an arm that changes the reference, seed 1, after as many rounds; the reference first."""
+def late(result, figure):
+    return statistics.mean(result["rounds"][number][figure] for number in LATE)
+
+
+def differences(folder):
+    """How far an arm is above another with the same seed in the mean of the late rounds, over the seeds that both have."""
     rows = []
-    for name, (_, *changes) in listing.items():
-        if name in METHOD and name != REFERENCE:
+    for name, other in COMPARED:
+        own, its = ({result["seed"]: result for result in load(folder, arm) if len(result["rounds"]) > max(LATE)} for arm in (name, other))
+        seeds = sorted(own.keys() & its.keys())
+        if len(seeds) < 2:
             continue
+        cells = []
+        for figure in DIFFERENCES:
+            apart = [late(own[seed], figure) - late(its[seed], figure) for seed in seeds]
+            cells.append(f"{statistics.mean(apart):+.{FIGURES[figure][1]}f} ± {statistics.stdev(apart):.{FIGURES[figure][1]}f}")
+        rows.append([f"{name} − {other}", str(len(seeds)), *cells])
+    return table(["arms", "seeds"] + headings(DIFFERENCES), rows)
+
+
+def variations(folder, listing, run_file):
+    """One row an arm that changes a setting of the run file, seed 1, after as many rounds; the arm that changes nothing first."""
+    rows = []
+    for name, (changed, *changes) in listing.items():
         results = [result for result in load(folder, name) if result["seed"] == 1]
-        if results and len(results[0]["rounds"]) > LAST_OF_A_VARIATION:
+        if changed == run_file and results and len(results[0]["rounds"]) > LAST_OF_A_VARIATION:
             cells = [(cell(results, figure, 0) + " → " if figure in FROM_THE_BASE else "") + cell(results, figure, LAST_OF_A_VARIATION) for figure in VARIED]
             rows.append([name, " ".join(f"`{change}`" for change in changes) or "-", *cells])
     return table(["arm", "change"] + headings(VARIED), rows)
@@ -91,7 +113,10 @@ def written_anew(page, folder):
     method = {name: found for name in METHOD if (found := load(folder, name))}
     if not method:
         raise SystemExit(f"{folder}: no result of {', '.join(METHOD)}")
-    blocks = {"summary": summary(method), "rounds": rounds(method), "variations": variations(folder, arms(HERE / "arms.txt")), "controls": controls(folder)}
+    method |= {name: found for name in ABLATIONS if (found := load(folder, name)) and len(found[0]["rounds"]) > max(LATE)}
+    listing = arms(HERE / "arms.txt")
+    blocks = {"summary": summary(method), "differences": differences(folder), "rounds": rounds(method), "controls": controls(folder),
+              "variations": variations(folder, listing, "rsidiff"), "sft variations": variations(folder, listing, "sft")}
     for name, lines in blocks.items():
         page = replace(page, name, lines)
     return page, curves.draw(method)

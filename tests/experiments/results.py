@@ -7,17 +7,29 @@ import os
 import pathlib
 import platform
 import statistics
+import subprocess
 
 # Figure -> its heading and digits, in the order of the tables. The scorers are those of the shapes-*.yaml run files.
 FIGURES = {"checker": ("checker", 3), "exact": ("exact", 3), "heldout": ("heldout", 4), "clip": ("clip", 4), "hps": ("hps", 4), "aesthetic": ("aesthetic", 3),
-           "diversity": ("diversity", 4), "frechet": ("Fréchet", 4), "kept": ("kept", 0), "ess": ("ESS", 0), "clipped": ("clipped", 2), "loss": ("loss", 4)}
+           "diversity": ("diversity", 4), "frechet": ("Fréchet", 4), "drawn_right": ("drawn right", 3), "kept_right": ("kept right", 3),
+           "some_right": ("some right", 3), "kept": ("kept", 0), "ess": ("ESS", 0), "clipped": ("clipped", 2), "loss": ("loss", 4)}
+
+
+PRODUCT = ("proto", "common", "coordinator", "worker")
+
+
+def commit():
+    """The product's version, with a "+" where files of it were changed; empty outside a repository."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", pathlib.Path(__file__).resolve().parents[2], *arguments], capture_output=True, text=True).stdout.strip()
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", *PRODUCT) else "")
 
 
 def environment():
-    """The processor that the figures were found on; equal bits depend on it (docs/formats.md)."""
+    """What the figures were found with; equal bits depend on the processor (docs/formats.md)."""
     known = pathlib.Path("/proc/cpuinfo").read_text()
     model = next((line.split(":", 1)[1].strip() for line in known.splitlines() if line.startswith("model name")), platform.machine())
-    return {"processor": model, "avx512": "avx512f" in known, "cores": os.cpu_count()}
+    return {"processor": model, "avx512": "avx512f" in known, "cores": os.cpu_count(), "commit": commit()}
 
 
 def write(path, result):

@@ -16,14 +16,20 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "make"))
 from world import check as share_right, parse  # noqa: E402
 
 
-def check(folder):
-    fractions = []
+def judged(folder):
+    """Each sample's line, and the fraction of its prompt's attributes that its picture shows; None for a prompt that says nothing clear."""
     for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines():
         sample = json.loads(line)
         spec = parse(sample["prompt"])
-        if spec is None:
+        yield sample, None if spec is None else share_right(np.asarray(Image.open(folder / sample["file"]).convert("RGB")), spec)
+
+
+def check(folder):
+    fractions = []
+    for sample, fraction in judged(folder):
+        if fraction is None:
             raise SystemExit(f"{folder}: not a prompt of the shapes world: {sample['prompt']!r}")
-        fractions.append(share_right(np.asarray(Image.open(folder / sample["file"]).convert("RGB")), spec))
+        fractions.append(fraction)
     return {"fraction": float(np.mean(fractions)), "exact": float(np.mean([f == 1 for f in fractions])), "samples": len(fractions)}
 
 
