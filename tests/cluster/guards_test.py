@@ -34,7 +34,7 @@ def test_the_run_says_that_it_collapsed_and_stops_by_patience(destroyed):
     assert run["reason"].endswith("; stopped after 2 rounds without a better one")
     assert run["newest_round"] == 2
     shown = destroyed.run("run", "show", destroyed.id).stdout
-    assert run["collapse"] in shown.splitlines() and run["reason"] in shown.splitlines()
+    assert f"warning: {run['collapse']}" in shown.splitlines() and run["reason"] in shown.splitlines()
     assert destroyed.run("run", "list").stdout.splitlines()[1].endswith("  collapsed")
     metrics = destroyed.metrics()
     assert metrics[f'rsidiff_run_collapsed{{run="{destroyed.id}"}}'] == 1

@@ -180,7 +180,7 @@ TEST(RoundTable, LegendAndWatchSayThatARoundCollapsed) {
   status.mutable_run()->set_reason("no round beat the base model, which scores 0.9");
   EXPECT_EQ(RoundTableLegend(status),
             "Round 0 is the base model. Scores are means over the evaluation samples. * held out: never "
-            "selected by; decides the best round.\n" +
+            "selected by; decides the best round.\nwarning: " +
                 collapse + "\nno round beat the base model, which scores 0.9\n");
   RunProgress progress;
   progress.Update(status, 2, absl::FromUnixSeconds(0));
