@@ -1,5 +1,7 @@
 #include "common/base/utf8.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace rsidiff {
@@ -39,6 +41,17 @@ std::optional<size_t> FirstInvalidUtf8(absl::string_view text) {
     offset += decoded.length;
   }
   return std::nullopt;
+}
+
+size_t LineOf(absl::string_view text, size_t offset) {
+  text = text.substr(0, offset);
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1;
+}
+
+absl::Status CheckUtf8(absl::string_view text, absl::string_view file) {
+  const std::optional<size_t> bad = FirstInvalidUtf8(text);
+  if (!bad) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(file, ":", LineOf(text, *bad), ": not valid UTF-8"));
 }
 
 uint32_t TakeCodePoint(absl::string_view& text) {

@@ -32,10 +32,7 @@ std::string CacheKey(const JudgeOptions& options, const std::string& prompt) {
 
 absl::StatusOr<std::string> ReadRubric(const std::string& file) {
   RSIDIFF_ASSIGN_OR_RETURN(std::string text, ReadFile(file));
-  if (const std::optional<size_t> bad = FirstInvalidUtf8(text)) {
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(*bad), '\n');
-    return absl::InvalidArgumentError(absl::StrCat(file, ":", line, ": not valid UTF-8"));
-  }
+  RSIDIFF_RETURN_IF_ERROR(CheckUtf8(text, file));
   return text;
 }
 

@@ -24,11 +24,6 @@ constexpr size_t kMostCharacters = 1000;
 
 constexpr const char* kPromptKeys[] = {"prompt", "caption", "text"};
 
-size_t LineOf(absl::string_view text, size_t offset) {
-  offset = std::min(offset, text.size());
-  return static_cast<size_t>(std::count(text.begin(), text.begin() + offset, '\n')) + 1;
-}
-
 size_t CountCharacters(absl::string_view text) {
   return static_cast<size_t>(std::count_if(
       text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
@@ -121,10 +116,7 @@ class Collector {
 
   absl::Status AddFile(absl::string_view text, const std::filesystem::path& path) {
     of_file_ = 0;
-    if (const std::optional<size_t> bad = FirstInvalidUtf8(text)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path.string(), ":", LineOf(text, *bad), ": not valid UTF-8"));
-    }
+    RSIDIFF_RETURN_IF_ERROR(CheckUtf8(text, path.string()));
     if (const size_t zero = text.find('\0'); zero != absl::string_view::npos) {
       return absl::InvalidArgumentError(
           absl::StrCat(path.string(), ":", LineOf(text, zero), ": a zero byte; this is not a text file"));

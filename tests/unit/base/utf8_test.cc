@@ -18,5 +18,12 @@ TEST(Utf8Test, AnExcerptEndsBetweenCodePoints) {
   EXPECT_EQ(Excerpt(circles), circles.substr(0, 78) + "...");
 }
 
+TEST(Utf8Test, CheckNamesFileAndLine) {
+  EXPECT_TRUE(CheckUtf8("a\nb\u00e9\n", "f").ok());
+  EXPECT_EQ(CheckUtf8("a\nb\n\xff", "f.txt").message(), "f.txt:3: not valid UTF-8");
+  EXPECT_EQ(LineOf("a\nb", 1), 1);
+  EXPECT_EQ(LineOf("a\nb", 99), 2);
+}
+
 }  // namespace
 }  // namespace rsidiff
