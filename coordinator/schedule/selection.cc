@@ -82,6 +82,10 @@ void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> gr
 
 }  // namespace
 
+bool TellsNothingApart(const v1::ScorerStatistics& scores) {
+  return scores.count() > 1 && scores.stddev() <= 0;
+}
+
 ScoreColumns::ScoreColumns(const std::vector<std::string>& scorers) {
   for (const std::string& scorer : scorers) columns_[scorer];
 }

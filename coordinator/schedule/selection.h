@@ -50,6 +50,9 @@ class ScoreColumns {
 /// 6e-8.
 inline constexpr double kConstantScores = 1e-6;
 
+/// True when a scorer gave the same to all of several samples; of a single one none could say two things.
+bool TellsNothingApart(const v1::ScorerStatistics& scores);
+
 /// Mean, population standard deviation (0 of a constant scorer) and count of each of `scorers` over
 /// `samples`. Samples without the score are left out.
 StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>& scorers);

@@ -155,7 +155,8 @@ class Core::Impl {
   void JudgeRun(Run& run);
 
   // --- prompt_filter.cc: the look at the training prompts' embeddings
-  void AdvanceFilter(Run& run, Round& round);
+  /// Once every prompt is embedded.
+  void AddFilterTask(Run& run, Round& round);
   void ApplyEmbed(Run& run, Round& round, const TaskId& task, const v1::EmbedResult& result);
   /// True when it has come to its end.
   bool FilterSlice(Run& run, Round& round);

@@ -37,12 +37,10 @@ std::string RejectedLine(const Run& run, const Rejection& rejection) {
 
 }  // namespace
 
-void Core::Impl::AdvanceFilter(Run& run, Round& round) {
-  if (!AllDone(round, v1::TASK_KIND_EMBED, v1::PURPOSE_TRAINING)) return;
-  if (round.groups.count({v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING}) == 0) {
+void Core::Impl::AddFilterTask(Run& run, Round& round) {
+  const bool added = round.groups.count({v1::TASK_KIND_FILTER, v1::PURPOSE_TRAINING}) > 0;
+  if (!added && AllDone(round, v1::TASK_KIND_EMBED, v1::PURPOSE_TRAINING)) {
     AddTask(run, round, FilterTask(round));
-  } else if (Reducible(run, round)) {
-    reducing_.insert({run.id(), round.record.round()});
   }
 }
 

@@ -130,8 +130,7 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
 bool Core::Impl::TellsSamplesApart(Run& run, const StatisticsMap& statistics) {
   std::vector<std::string> constant;
   for (const auto& [scorer, scores] : statistics) {
-    // Of a single sample no scorer could say two things.
-    if (scores.stddev() > 0 || scores.count() < 2) continue;
+    if (!TellsNothingApart(scores)) continue;
     constant.push_back(absl::StrCat(scorer, " gave ", scores.mean()));
     Warn(run, 1,
          absl::StrCat("scorer ", scorer, " has no say in the selection: it gave ", scores.mean(),

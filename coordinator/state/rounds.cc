@@ -124,15 +124,15 @@ bool Core::Impl::AdvanceRound(Run& run, Round& round) {
   v1::RoundPhase phase = round.record.phase();
   v1::RoundPhase next = NextPhase(spec, round.record.round(), phase);
   switch (phase) {
-    case v1::ROUND_PHASE_FILTER:
-      AdvanceFilter(run, round);
-      return false;  // ContinueReduction goes on
     case v1::ROUND_PHASE_SAMPLE:
       if (!AllDone(round, v1::TASK_KIND_SCORE, v1::PURPOSE_TRAINING)) return false;
       break;
     case v1::ROUND_PHASE_REFERENCE:
       if (!AdvanceReference(run, round)) return false;
       break;
+    case v1::ROUND_PHASE_FILTER:
+      AddFilterTask(run, round);
+      [[fallthrough]];
     case v1::ROUND_PHASE_SELECT:
     case v1::ROUND_PHASE_WEIGHT:
       if (Reducible(run, round)) reducing_.insert({run.id(), round.record.round()});
@@ -231,7 +231,7 @@ void Core::Impl::WarnOfConstantJudges(Run& run, const v1::EvaluationSummary& bas
   for (const v1::ScorerSpec& scorer : run.record.spec().scorers()) {
     if (scorer.role() != v1::SCORER_ROLE_HELD_OUT) continue;
     const v1::ScorerStatistics& scores = base.scores().at(scorer.name());
-    if (scores.stddev() > 0 || scores.count() < 2) continue;
+    if (!TellsNothingApart(scores)) continue;
     Warn(run, 0,
          absl::StrCat("held-out scorer ", scorer.name(), " gave ", scores.mean(),
                       " to each of the base model's ", scores.count(),
