@@ -15,21 +15,21 @@ uint32_t AtLeastOne(uint32_t value) {
 
 }  // namespace
 
-std::vector<uint32_t> PromptOrder(uint64_t seed, uint32_t pool) {
-  std::vector<uint32_t> order(pool);
-  std::iota(order.begin(), order.end(), 0);
-  for (uint32_t i = pool; i-- > 1;) std::swap(order[i], order[Hash64("prompt-order", {seed, i}) % (i + 1)]);
-  return order;
+std::vector<uint32_t> PromptOrder(uint64_t seed, std::vector<uint32_t> pool) {
+  for (auto i = static_cast<uint32_t>(pool.size()); i-- > 1;) {
+    std::swap(pool[i], pool[Hash64("prompt-order", {seed, i}) % (i + 1)]);
+  }
+  return pool;
 }
 
-std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint32_t round) {
-  if (pool == 0 || round == 0) return {};
-  uint32_t wanted = spec.prompts().per_round();
-  uint32_t count = wanted == 0 ? pool : std::min(wanted, pool);
-  std::vector<uint32_t> order = PromptOrder(spec.seed(), pool);
+std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, absl::Span<const uint32_t> order,
+                                   uint32_t round) {
+  if (order.empty() || round == 0) return {};
+  const size_t wanted = spec.prompts().per_round();
+  const size_t count = wanted == 0 ? order.size() : std::min(wanted, order.size());
+  const uint64_t start = uint64_t{round - 1} * count;
   std::vector<uint32_t> prompts(count);
-  uint64_t start = uint64_t{round - 1} * count;
-  for (uint32_t i = 0; i < count; ++i) prompts[i] = order[(start + i) % pool];
+  for (size_t i = 0; i < count; ++i) prompts[i] = order[(start + i) % order.size()];
   return prompts;
 }
 
@@ -46,10 +46,10 @@ std::vector<PlannedSample> SamplePlan::Slice(Chunk chunk) const {
   return samples;
 }
 
-SamplePlan TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool, uint32_t round) {
-  std::vector<uint32_t> prompts = RoundPrompts(spec, static_cast<uint32_t>(pool.size()), round);
-  for (uint32_t& prompt : prompts) prompt = pool[prompt];
-  return {std::move(prompts), AtLeastOne(spec.sampling().samples_per_prompt()), {spec.seed(), round}};
+SamplePlan TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> order, uint32_t round) {
+  return {RoundPrompts(spec, order, round),
+          AtLeastOne(spec.sampling().samples_per_prompt()),
+          {spec.seed(), round}};
 }
 
 SamplePlan EvaluationSamples(const v1::RunSpec& spec, uint32_t pool) {

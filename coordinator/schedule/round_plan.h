@@ -49,17 +49,16 @@ class SamplePlan {
   Seeds seeds_;
 };
 
-/// 0..pool-1 in the run's order: a Fisher-Yates shuffle whose i-th swap (from the end) is with
-/// Hash64("prompt-order", {seed, i}) mod (i + 1). Ours.
-std::vector<uint32_t> PromptOrder(uint64_t seed, uint32_t pool);
+/// The ids of the prompts to draw from, `pool`, in the run's order: a Fisher-Yates shuffle whose i-th swap
+/// (from the end) is with Hash64("prompt-order", {seed, i}) mod (i + 1). Ours. The same in every round.
+std::vector<uint32_t> PromptOrder(uint64_t seed, std::vector<uint32_t> pool);
 
-/// Positions in the pool of the prompts of training round `round` >= 1: a window of prompts.per_round (0: the
-/// whole pool) over PromptOrder that slides by its own length each round and wraps around.
-std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, uint32_t pool, uint32_t round);
+/// Prompts of training round `round` >= 1: a window of prompts.per_round (0: all) over the run's PromptOrder
+/// that slides by its own length each round and wraps around.
+std::vector<uint32_t> RoundPrompts(const v1::RunSpec& spec, absl::Span<const uint32_t> order, uint32_t round);
 
-/// Samples of training round `round` >= 1. `pool` are the ids of the prompts to draw from: those that the
-/// filter keeps.
-SamplePlan TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> pool, uint32_t round);
+/// Samples of training round `round` >= 1 of a run whose prompts are drawn from in `order`.
+SamplePlan TrainingSamples(const v1::RunSpec& spec, absl::Span<const uint32_t> order, uint32_t round);
 
 /// Samples of an evaluation over the first prompts.evaluation_limit (0: all) of `pool` held-out prompts.
 /// The same in every round, so that rounds can be compared.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -10,74 +11,96 @@
 namespace rsidiff::coordinator {
 namespace {
 
-double ZScore(const v1::ScorerStatistics& statistics, double score) {
-  return statistics.stddev() > 0 ? (score - statistics.mean()) / statistics.stddev() : 0;
+double WeightOf(const v1::ScorerSpec& scorer) {
+  return scorer.has_weight() ? scorer.weight() : 1;
 }
 
-double SummedZ(const v1::RunSpec& spec, const v1::SampleRecord& sample) {
-  double sum = 0;
+/// A scorer that has a say, and where its scores lay in round 1.
+struct Voter {
+  std::string name;
+  double weight = 1;
+  v1::ScorerStatistics statistics;
+};
+
+std::vector<Voter> Voters(const v1::RunSpec& spec, const StatisticsMap& statistics) {
+  std::vector<Voter> voters;
   for (const v1::ScorerSpec& scorer : spec.scorers()) {
-    auto z = sample.z().find(scorer.name());
-    if (z != sample.z().end()) sum += (scorer.has_weight() ? scorer.weight() : 1) * z->second;
+    if (scorer.role() == v1::SCORER_ROLE_HELD_OUT) continue;
+    auto entry = statistics.find(scorer.name());
+    voters.push_back({scorer.name(), WeightOf(scorer),
+                      entry == statistics.end() ? v1::ScorerStatistics() : entry->second});
   }
+  return voters;
+}
+
+/// 0, as of a constant scorer, where there is no score: a damaged row must not end the program.
+double ZScore(const Voter& voter, const v1::SampleRecord& sample) {
+  const auto score = sample.scores().find(voter.name);
+  if (score == sample.scores().end() || voter.statistics.stddev() <= 0) return 0;
+  return (score->second - voter.statistics.mean()) / voter.statistics.stddev();
+}
+
+double SummedZ(const std::vector<Voter>& voters, const v1::SampleRecord& sample) {
+  double sum = 0;
+  for (const Voter& voter : voters) sum += voter.weight * ZScore(voter, sample);
   return sum;
 }
 
 /// Weighted mean over the scorers of the share of the other samples of `group` that `sample` beats.
-double RankReward(const v1::RunSpec& spec, const std::vector<v1::SampleRecord*>& group,
-                  const v1::SampleRecord& sample) {
+double RankReward(const std::vector<Voter>& voters, SampleView group, const v1::SampleRecord& sample) {
   double sum = 0;
   double total = 0;
-  for (const v1::ScorerSpec& scorer : spec.scorers()) {
-    if (scorer.role() == v1::SCORER_ROLE_HELD_OUT) continue;
-    double weight = scorer.has_weight() ? scorer.weight() : 1;
-    double own = sample.scores().at(scorer.name());
+  for (const Voter& voter : voters) {
+    double own = sample.scores().at(voter.name);
     double beaten = 0;
     for (const v1::SampleRecord* other : group) {
-      double score = other->scores().at(scorer.name());
+      double score = other->scores().at(voter.name);
       if (other != &sample) beaten += score < own ? 1 : (score == own ? 0.5 : 0);
     }
-    sum += weight * (group.size() > 1 ? beaten / static_cast<double>(group.size() - 1) : 1);
-    total += std::abs(weight);
+    sum += voter.weight * (group.size() > 1 ? beaten / static_cast<double>(group.size() - 1) : 1);
+    total += std::abs(voter.weight);
   }
   return total > 0 ? sum / total : 0;
 }
 
+uint32_t Kept(const v1::RunSpec& spec) {
+  return std::max<uint32_t>(spec.selection().keep(), 1);
+}
+
+void SelectFromPrompt(const v1::RunSpec& spec, const std::vector<Voter>& voters, SampleView group,
+                      absl::Span<Judgement> judgements) {
+  std::vector<double> z;
+  for (const v1::SampleRecord* sample : group) z.push_back(SummedZ(voters, *sample));
+  std::vector<size_t> best(group.size());
+  std::iota(best.begin(), best.end(), size_t{0});
+  for (size_t i : best) {
+    judgements[i].reward =
+        spec.selection().method() == v1::SELECTION_METHOD_RANK ? RankReward(voters, group, *group[i]) : z[i];
+  }
+  std::stable_sort(best.begin(), best.end(),
+                   [&](size_t a, size_t b) { return judgements[a].reward > judgements[b].reward; });
+  for (uint32_t rank = 0; rank < best.size(); ++rank) {
+    const bool passes = !spec.selection().has_gate() || z[best[rank]] >= spec.selection().gate();
+    Judgement& judgement = judgements[best[rank]];
+    judgement.rank = rank;
+    judgement.selected =
+        spec.selection().method() == v1::SELECTION_METHOD_ALL || (rank < Kept(spec) && passes);
+  }
+}
+
 // People count from one.
-std::string Place(uint32_t rank, size_t samples) {
+std::string Place(uint32_t rank, uint32_t samples) {
   return rank == 0 ? absl::StrCat("best of ", samples) : absl::StrCat("place ", rank + 1, " of ", samples);
 }
 
-void SelectFromPrompt(const v1::RunSpec& spec, std::vector<v1::SampleRecord*> group) {
-  bool all = spec.selection().method() == v1::SELECTION_METHOD_ALL;
-  for (v1::SampleRecord* sample : group) {
-    sample->set_reward(spec.selection().method() == v1::SELECTION_METHOD_RANK
-                           ? RankReward(spec, group, *sample)
-                           : SummedZ(spec, *sample));
+std::string Reason(const v1::RunSpec& spec, const Judgement& judgement, double z) {
+  const std::string place = Place(judgement.rank, spec.sampling().samples_per_prompt());
+  if (spec.selection().method() == v1::SELECTION_METHOD_ALL) return "kept: all samples are";
+  if (judgement.selected) return absl::StrCat("kept: ", place);
+  if (judgement.rank >= Kept(spec)) {
+    return absl::StrCat("dropped: ", place, ", selection.keep is ", Kept(spec));
   }
-  std::stable_sort(group.begin(), group.end(), [](const v1::SampleRecord* a, const v1::SampleRecord* b) {
-    return a->reward() > b->reward();
-  });
-  uint32_t keep = std::max<uint32_t>(spec.selection().keep(), 1);
-  for (uint32_t rank = 0; rank < group.size(); ++rank) {
-    v1::SampleRecord& sample = *group[rank];
-    sample.set_rank(rank);
-    double z = SummedZ(spec, sample);
-    if (all) {
-      sample.set_selected(true);
-      sample.set_reason("kept: all samples are");
-    } else if (rank >= keep) {
-      sample.set_selected(false);
-      sample.set_reason(absl::StrCat("dropped: ", Place(rank, group.size()), ", selection.keep is ", keep));
-    } else if (spec.selection().has_gate() && z < spec.selection().gate()) {
-      sample.set_selected(false);
-      sample.set_reason(
-          absl::StrFormat("dropped: summed z %.3g is below selection.gate %.3g", z, spec.selection().gate()));
-    } else {
-      sample.set_selected(true);
-      sample.set_reason(absl::StrCat("kept: ", Place(rank, group.size())));
-    }
-  }
+  return absl::StrFormat("dropped: summed z %.3g is below selection.gate %.3g", z, spec.selection().gate());
 }
 
 }  // namespace
@@ -139,26 +162,40 @@ StatisticsMap ScoreStatistics(SampleView samples, const std::vector<std::string>
   return columns.Statistics();
 }
 
-void SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
-                   absl::Span<v1::SampleRecord* const> samples) {
-  std::map<uint32_t, std::vector<v1::SampleRecord*>> prompts;
-  std::vector<std::string> scorers = ScorersFor(spec, v1::PURPOSE_TRAINING);
-  for (v1::SampleRecord* sample : samples) {
-    sample->clear_z();
-    for (const std::string& scorer : scorers) {
-      auto entry = statistics.find(scorer);
-      if (entry == statistics.end()) continue;
-      (*sample->mutable_z())[scorer] = ZScore(entry->second, sample->scores().at(scorer));
-    }
-    prompts[sample->prompt_id()].push_back(sample);
+std::vector<Judgement> SelectSamples(const v1::RunSpec& spec, const StatisticsMap& statistics,
+                                     SampleView samples) {
+  const std::vector<Voter> voters = Voters(spec, statistics);
+  std::vector<Judgement> judgements(samples.size());
+  for (size_t begin = 0; begin < samples.size();) {
+    size_t end = begin + 1;
+    while (end < samples.size() && samples[end]->prompt_id() == samples[begin]->prompt_id()) ++end;
+    SelectFromPrompt(spec, voters, samples.subspan(begin, end - begin),
+                     absl::MakeSpan(judgements).subspan(begin, end - begin));
+    begin = end;
   }
-  for (const auto& [prompt, group] : prompts) SelectFromPrompt(spec, group);
+  return judgements;
+}
+
+void Explain(const v1::RunSpec& spec, const StatisticsMap& statistics, const Judgement& judgement,
+             v1::SampleRecord& sample) {
+  const std::vector<Voter> voters = Voters(spec, statistics);
+  sample.clear_z();
+  for (const Voter& voter : voters) {
+    if (statistics.count(voter.name) == 0) continue;
+    (*sample.mutable_z())[voter.name] = ZScore(voter, sample);
+  }
+  sample.set_reward(judgement.reward);
+  sample.set_rank(judgement.rank);
+  sample.set_selected(judgement.selected);
+  if (judgement.distance.has_value()) sample.set_distance(*judgement.distance);
+  sample.set_weight(judgement.weight);
+  sample.set_reason(Reason(spec, judgement, SummedZ(voters, sample)));
 }
 
 SelectionTally::SelectionTally(const v1::RunSpec& spec)
     : all_(ScorersFor(spec, v1::PURPOSE_TRAINING)), kept_(ScorersFor(spec, v1::PURPOSE_TRAINING)) {}
 
-void SelectionTally::Add(const v1::SampleRecord& sample) {
+void SelectionTally::Add(const v1::SampleRecord& sample, const Judgement& judgement) {
   if (counts_.samples() == 0 || sample.prompt_id() != prompt_) {
     counts_.set_prompts(counts_.prompts() + 1);
     counts_.set_prompts_without_selection(counts_.prompts_without_selection() + 1);
@@ -166,13 +203,13 @@ void SelectionTally::Add(const v1::SampleRecord& sample) {
     served_ = false;
   }
   counts_.set_samples(counts_.samples() + 1);
-  reward_ += sample.reward();
+  reward_ += judgement.reward;
   all_.Add(sample);
-  if (!sample.selected()) return;
+  if (!judgement.selected) return;
   if (!served_) counts_.set_prompts_without_selection(counts_.prompts_without_selection() - 1);
   served_ = true;
   counts_.set_selected(counts_.selected() + 1);
-  kept_reward_ += sample.reward();
+  kept_reward_ += judgement.reward;
   kept_.Add(sample);
 }
 
@@ -187,9 +224,10 @@ v1::SelectionSummary SelectionTally::Summary() {
   return summary;
 }
 
-v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples) {
+v1::SelectionSummary SummarizeSelection(const v1::RunSpec& spec, SampleView samples,
+                                        absl::Span<const Judgement> judgements) {
   SelectionTally tally(spec);
-  for (const v1::SampleRecord* sample : samples) tally.Add(*sample);
+  for (size_t i = 0; i < samples.size(); ++i) tally.Add(*samples[i], judgements[i]);
   return tally.Summary();
 }
 

@@ -12,6 +12,13 @@
 #include "common/base/status_macros.h"
 
 namespace rsidiff::coordinator {
+namespace {
+
+// Enough that the disk never waits for the core, and not much memory.
+constexpr size_t kMaxArtifactsWaiting = 2;
+constexpr absl::Duration kArtifactPoll = absl::Milliseconds(2);
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Start(std::unique_ptr<Core> core, StepResult recovery,
                                                           CoreLoopOptions options) {
@@ -114,18 +121,24 @@ void CoreLoop::Stop() {
   Refuse(absl::UnavailableError("the coordinator is stopping"));
 }
 
+bool CoreLoop::ArtifactsFirst() const {
+  return pipeline_->artifacts_waiting() > (core_->NextTickNamesArtifacts() ? 0 : kMaxArtifactsWaiting);
+}
+
 void CoreLoop::Run() {
   while (true) {
     std::deque<QueuedCall> batch;
+    const bool put_off = ArtifactsFirst();
     {
       absl::Duration wait = std::max(absl::ZeroDuration(), core_->NextTimer() - options_.now());
+      if (put_off) wait = std::max(wait, kArtifactPoll);
       absl::MutexLock lock(&mutex_);
       mutex_.AwaitWithTimeout(absl::Condition(this, &CoreLoop::HasWork), wait);
       if (stopping_ && queue_.empty()) return;
       batch.swap(queue_);
     }
     for (QueuedCall& queued : batch) Step(std::move(queued));
-    if (core_->NextTimer() <= options_.now()) Tick();
+    if (!put_off && core_->NextTimer() <= options_.now()) Tick();
     absl::MutexLock lock(&mutex_);
     statistics_ = core_->statistics();
   }

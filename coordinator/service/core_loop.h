@@ -83,6 +83,9 @@ class CoreLoop {
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
   void Step(QueuedCall queued) ABSL_LOCKS_EXCLUDED(mutex_);
   void Tick();
+  // True while the disk is behind with artifacts, so that a Tick, which may make more of them, is put off.
+  // Calls pass the time as well.
+  bool ArtifactsFirst() const;
   void Release(std::vector<Reply> replies) ABSL_LOCKS_EXCLUDED(mutex_);
   void Fail(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   // Refuses new calls with `status` and answers the queued and the waiting ones with it.

@@ -61,36 +61,42 @@ absl::StatusOr<std::string> SamplingCheckpoint(const Database& database, uint64_
   return start.checkpoint();
 }
 
+v1::Purpose PurposeOf(v1::Purpose asked) {
+  return asked == v1::PURPOSE_UNSPECIFIED ? v1::PURPOSE_TRAINING : asked;
+}
+
 // The run that has the round's samples: a fork shows its parent's rounds, which are older than itself.
-absl::StatusOr<uint64_t> Holder(const Database& database, uint64_t run_id, uint32_t round) {
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord run, ReadRun(database, run_id));
+absl::StatusOr<v1::RunRecord> Holder(const Database& database, uint64_t run_id, uint32_t round) {
+  RSIDIFF_ASSIGN_OR_RETURN(v1::RunRecord run, ReadRun(database, run_id));
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RoundRecord record, ReadRound(database, run_id, round));
   bool inherited =
       run.forked_from() != 0 && run.forked_from() < run_id && record.started_us() < run.submitted_us();
-  return inherited ? Holder(database, run.forked_from(), round) : run_id;
+  if (inherited) return Holder(database, run.forked_from(), round);
+  return run;
 }
 
 }  // namespace
 
 absl::StatusOr<SampleReader> SampleReader::Open(const Database* database,
                                                 const v1::ListSamplesRequest& request) {
-  SampleReader reader(database, request);
-  RSIDIFF_ASSIGN_OR_RETURN(uint64_t holder, Holder(*database, request.run_id(), request.round()));
-  reader.request_.set_run_id(holder);
-  return reader;
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord holder, Holder(*database, request.run_id(), request.round()));
+  return SampleReader(database, request, holder);
 }
 
-SampleReader::SampleReader(const Database* database, const v1::ListSamplesRequest& request)
-    : database_(database), request_(request), asked_run_id_(request.run_id()) {
-  if (request_.purpose() == v1::PURPOSE_UNSPECIFIED) request_.set_purpose(v1::PURPOSE_TRAINING);
+SampleReader::SampleReader(const Database* database, const v1::ListSamplesRequest& request,
+                           const v1::RunRecord& holder)
+    : database_(database),
+      request_(request),
+      asked_run_id_(request.run_id()),
+      samples_(database, holder, request.round(), PurposeOf(request.purpose())) {
+  request_.set_run_id(holder.id());
+  request_.set_purpose(PurposeOf(request.purpose()));
 }
 
 absl::StatusOr<v1::ListSamplesResponse> SampleReader::Next() {
   v1::ListSamplesResponse page;
   while (!ended_ && page.samples().empty()) {
-    RSIDIFF_ASSIGN_OR_RETURN(
-        std::vector<v1::SampleRecord> samples,
-        database_->ReadSamples(request_.run_id(), request_.round(), request_.purpose(), next_index_, kPage));
+    RSIDIFF_ASSIGN_OR_RETURN(std::vector<v1::SampleRecord> samples, samples_.Read(next_index_, kPage));
     ended_ = samples.size() < kPage;
     for (v1::SampleRecord& sample : samples) {
       next_index_ = sample.index() + 1;
@@ -115,8 +121,8 @@ absl::StatusOr<v1::GetSampleResponse> GetSample(const Database& database,
                                                 const v1::GetSampleRequest& request) {
   const v1::Purpose purpose =
       request.purpose() == v1::PURPOSE_EVALUATION ? v1::PURPOSE_EVALUATION : v1::PURPOSE_TRAINING;
-  RSIDIFF_ASSIGN_OR_RETURN(const uint64_t run_id, Holder(database, request.run_id(), request.round()));
-  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord run, ReadRun(database, run_id));
+  RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord run, Holder(database, request.run_id(), request.round()));
+  const uint64_t run_id = run.id();
   RSIDIFF_ASSIGN_OR_RETURN(const std::string checkpoint,
                            SamplingCheckpoint(database, run_id, request.round(), purpose));
   v1::GetSampleResponse response;
@@ -132,8 +138,8 @@ absl::StatusOr<v1::GetSampleResponse> GetSample(const Database& database,
   task.mutable_task()->set_index(chunk);
 
   const uint32_t first = chunk * work.chunk();
-  RSIDIFF_ASSIGN_OR_RETURN(std::vector<v1::SampleRecord> samples,
-                           database.ReadSamples(run_id, request.round(), purpose, first, work.chunk()));
+  JudgedSamples judged(&database, run, request.round(), purpose);
+  RSIDIFF_ASSIGN_OR_RETURN(std::vector<v1::SampleRecord> samples, judged.Read(first, work.chunk()));
   for (v1::SampleRecord& sample : samples) {
     if (sample.index() - first >= work.chunk()) break;  // rows of a later chunk
     RSIDIFF_ASSIGN_OR_RETURN(const std::string prompt,
@@ -176,11 +182,13 @@ absl::StatusOr<ForkRun> ReadForkSource(const Database& database, const v1::ForkR
   RSIDIFF_ASSIGN_OR_RETURN(fork.parent, database.ReadRows(Table::kPrompts, RunKey(run->id())));
   if (run->spec().train().replay() <= 0) return fork;
   for (uint32_t round = 1; round <= request.from_round() && round <= run->newest_round(); ++round) {
-    RSIDIFF_ASSIGN_OR_RETURN(
-        std::vector<Row> samples,
-        database.ReadRows(Table::kSamples, SamplePrefix(run->id(), round, v1::PURPOSE_TRAINING)));
-    fork.parent.insert(fork.parent.end(), std::make_move_iterator(samples.begin()),
-                       std::make_move_iterator(samples.end()));
+    for (const auto& [table, prefix] :
+         {std::make_pair(Table::kJudgements, RoundKey(run->id(), round)),
+          std::make_pair(Table::kSamples, SamplePrefix(run->id(), round, v1::PURPOSE_TRAINING))}) {
+      RSIDIFF_ASSIGN_OR_RETURN(std::vector<Row> rows, database.ReadRows(table, prefix));
+      fork.parent.insert(fork.parent.end(), std::make_move_iterator(rows.begin()),
+                         std::make_move_iterator(rows.end()));
+    }
   }
   return fork;
 }

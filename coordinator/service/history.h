@@ -5,13 +5,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "coordinator/service/judged_samples.h"
 #include "coordinator/state/core.h"
 #include "coordinator/state/database.h"
 #include "rsidiff/v1/coordinator.pb.h"
 
 namespace rsidiff::coordinator {
 
-/// Walks the samples of one round in index order, as they are stored: beside the core, which forgets
+/// Walks the samples of one round in index order, as they are on the disk: beside the core, which forgets
 /// the samples of finished rounds. Blocks on the disk; not thread-safe.
 class SampleReader {
  public:
@@ -22,7 +23,7 @@ class SampleReader {
   absl::StatusOr<v1::ListSamplesResponse> Next();
 
  private:
-  SampleReader(const Database* database, const v1::ListSamplesRequest& request);
+  SampleReader(const Database* database, const v1::ListSamplesRequest& request, const v1::RunRecord& holder);
   absl::StatusOr<std::string> Prompt(uint32_t prompt_id);
 
   const Database* database_;
@@ -31,6 +32,7 @@ class SampleReader {
   uint32_t next_index_ = 0;
   bool ended_ = false;
   const uint64_t asked_run_id_;
+  JudgedSamples samples_;
   std::map<uint32_t, std::string> prompts_;  // keyed by prompt_id; those seen so far
 };
 

@@ -83,7 +83,7 @@ CheckReport DatabaseCheck::Run(const std::vector<Row>& rows) {
     for (v1::Purpose purpose : {v1::PURPOSE_TRAINING, v1::PURPOSE_EVALUATION}) {
       CheckSamples(run->second, round, purpose);
     }
-    CheckSelection(run->second, round);
+    CheckJudgements(run->second, round);
   }
   for (const auto& [id, task] : tasks_) {
     if (rounds_.count({id.run_id, id.round}) == 0) Fault(id, "has no round");
@@ -93,6 +93,11 @@ CheckReport DatabaseCheck::Run(const std::vector<Row>& rows) {
     if (rounds_.count({run_id, round}) > 0) continue;
     Fault(Table::kSamples, SampleKey(run_id, round, purpose, samples.begin()->first),
           absl::StrCat("there is no ", RoundText(run_id, round), " for its samples"));
+  }
+  for (const auto& [name, judgements] : judgements_) {
+    if (rounds_.count(name) > 0) continue;
+    Fault(Table::kJudgements, JudgementKey(name.first, name.second, 0),
+          absl::StrCat("there is no ", RoundText(name.first, name.second), " for its judgements"));
   }
   for (const auto& [name, indices] : prompts_) {
     if (runs_.count(name.first) > 0) continue;

@@ -11,6 +11,7 @@
 
 #include "absl/strings/string_view.h"
 #include "coordinator/schedule/round_plan.h"
+#include "coordinator/schedule/selection.h"
 #include "coordinator/state/check.h"
 #include "coordinator/state/tables.h"
 
@@ -32,6 +33,7 @@ class DatabaseCheck {
   void ReadRun(const Row& row);
   void ReadRound(const Row& row);
   void ReadTask(const Row& row);
+  void ReadJudgements(const Row& row);
   void ReadSample(const Row& row);
   void ReadPrompt(const Row& row);
   void ReadWorker(const Row& row);
@@ -70,9 +72,9 @@ class DatabaseCheck {
   void CheckSamples(const v1::RunRecord& run, const v1::RoundRecord& round, v1::Purpose purpose);
   void CheckSample(const v1::RunRecord& run, const v1::RoundRecord& round, v1::Purpose purpose,
                    const PlannedSample& planned, const v1::SampleRecord& sample);
+  void CheckJudgements(const v1::RunRecord& run, const v1::RoundRecord& round);
   void CheckPresence(const v1::RunRecord& run, const v1::RoundRecord& round, v1::Purpose purpose,
                      const PlannedSample& planned, const v1::SampleRecord* sample);
-  void CheckSelection(const v1::RunRecord& run, const v1::RoundRecord& round);
   /// The samples that the round is to draw; absent when a damaged run file asks for absurdly many.
   std::optional<SamplePlan> Plan(const v1::RunRecord& run, const v1::RoundRecord& round,
                                  v1::Purpose purpose) const;
@@ -89,6 +91,7 @@ class DatabaseCheck {
   std::map<RoundName, v1::RoundRecord> rounds_;
   std::map<TaskId, v1::TaskRecord> tasks_;
   std::map<std::tuple<uint64_t, uint32_t, v1::Purpose>, SampleSet> samples_;
+  std::map<RoundName, std::vector<Judgement>> judgements_;  // by sample index
   std::map<std::pair<uint64_t, PromptList>, std::set<uint32_t>> prompts_;
   std::map<uint64_t, std::set<uint32_t>> rejected_;  // training prompts, by run
   std::map<std::string, v1::WorkerRecord> workers_;

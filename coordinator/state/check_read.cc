@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/state/check_impl.h"
+#include "coordinator/state/judgement_block.h"
 
 namespace rsidiff::coordinator {
 
@@ -27,6 +28,8 @@ void DatabaseCheck::Read(const Row& row) {
       return ReadRound(row);
     case Table::kTasks:
       return ReadTask(row);
+    case Table::kJudgements:
+      return ReadJudgements(row);
     case Table::kSamples:
       return ReadSample(row);
     case Table::kPrompts:
@@ -64,6 +67,23 @@ void DatabaseCheck::ReadTask(const Row& row) {
   TaskId id = TaskId::From(task.key());
   if (row.key != TaskRowKey(id)) return Fault(row.table, row.key, "key and value name different tasks");
   tasks_[id] = std::move(task);
+}
+
+void DatabaseCheck::ReadJudgements(const Row& row) {
+  KeyReader key(row.key);
+  const uint64_t run_id = key.Take(8);
+  const auto round = static_cast<uint32_t>(key.Take(4));
+  const uint64_t block = key.Take(4);
+  if (!key.Complete()) return Fault(row.table, row.key, "key has a wrong length");
+  v1::JudgementBlock stored;
+  if (!Parse(row, stored)) return;
+  absl::StatusOr<std::vector<Judgement>> judgements = FromBlock(stored);
+  if (!judgements.ok()) return Fault(row.table, row.key, std::string(judgements.status().message()));
+  std::vector<Judgement>& all = judgements_[{run_id, round}];
+  if (block * kJudgementBlock != all.size()) {
+    return Fault(row.table, row.key, "a row before it is missing or has too few samples");
+  }
+  all.insert(all.end(), judgements->begin(), judgements->end());
 }
 
 void DatabaseCheck::ReadSample(const Row& row) {

@@ -5,6 +5,7 @@
 #include "common/base/digest.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/state/check_impl.h"
+#include "coordinator/state/judgement_block.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -53,7 +54,7 @@ std::optional<SamplePlan> DatabaseCheck::Plan(const v1::RunRecord& run, const v1
   for (uint32_t prompt = 0; prompt < pool; ++prompt) {
     if (rejected == rejected_.end() || rejected->second.count(prompt) == 0) kept.push_back(prompt);
   }
-  return TrainingSamples(run.spec(), kept, round.round());
+  return TrainingSamples(run.spec(), PromptOrder(run.spec().seed(), std::move(kept)), round.round());
 }
 
 void DatabaseCheck::CheckSamples(const v1::RunRecord& run, const v1::RoundRecord& round,
@@ -107,10 +108,6 @@ void DatabaseCheck::CheckSample(const v1::RunRecord& run, const v1::RoundRecord&
       if (score == sample.scores().end() || !std::isfinite(score->second)) fault("has no score of ", scorer);
     }
   }
-  if (!std::isfinite(sample.distance()) || !std::isfinite(sample.weight())) {
-    fault("has a distance or weight that is not finite");
-  }
-  if (sample.weight() != 0 && !sample.selected()) fault("has a weight and is not selected");
   if (scope_ == CheckScope::kWhole) {
     CheckArtifactsOf(SampleKey(run.id(), round.round(), purpose, planned.index),
                      SampleText(round, purpose, planned.index), sample);
@@ -149,25 +146,36 @@ void DatabaseCheck::CheckPresence(const v1::RunRecord& run, const v1::RoundRecor
   if (!scored && !sample->scores().empty()) fault("has scores, and its task is not done");
 }
 
-void DatabaseCheck::CheckSelection(const v1::RunRecord& run, const v1::RoundRecord& round) {
+void DatabaseCheck::CheckJudgements(const v1::RunRecord& run, const v1::RoundRecord& round) {
+  if (scope_ == CheckScope::kRecovery &&
+      NeededSamples(run, round.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
+    return;
+  }
+  auto found = judgements_.find({run.id(), round.round()});
+  const size_t judged = found == judgements_.end() ? 0 : found->second.size();
+  uint32_t selected = 0;
+  for (uint32_t index = 0; index < judged; ++index) {
+    const Judgement& judgement = found->second[index];
+    selected += judgement.selected;
+    if (judgement.weight == 0 || judgement.selected) continue;
+    Fault(Table::kJudgements, JudgementKey(run.id(), round.round(), index / kJudgementBlock),
+          absl::StrCat(SampleText(round, v1::PURPOSE_TRAINING, index), " has a weight and is not selected"));
+  }
   if (round.round() == 0 || Inherited(run, round)) return;
   if (PhaseOrder(round.phase()) < PhaseOrder(v1::ROUND_PHASE_WEIGHT) ||
       PhaseOrder(round.phase()) > PhaseOrder(v1::ROUND_PHASE_DONE)) {
     return;
   }
-  if (scope_ == CheckScope::kRecovery &&
-      NeededSamples(run, round.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
-    return;
+  auto fault = [&](auto... what) {
+    Fault(Table::kRounds, RoundKey(run.id(), round.round()),
+          absl::StrCat(RoundText(run.id(), round.round()), " ", what...));
+  };
+  if (judged != round.selection().samples()) {
+    fault("has selected from ", round.selection().samples(), " samples, and ", judged, " are judged");
   }
-  auto samples = samples_.find({run.id(), round.round(), v1::PURPOSE_TRAINING});
-  uint32_t selected = 0;
-  if (samples != samples_.end()) {
-    for (const auto& [index, sample] : samples->second) selected += sample.selected();
+  if (selected != round.selection().selected()) {
+    fault("has selected ", round.selection().selected(), " samples, and ", selected, " are marked so");
   }
-  if (selected == round.selection().selected()) return;
-  Fault(Table::kRounds, RoundKey(run.id(), round.round()),
-        absl::StrCat(RoundText(run.id(), round.round()), " has selected ", round.selection().selected(),
-                     " samples, and ", selected, " are marked so"));
 }
 
 }  // namespace rsidiff::coordinator

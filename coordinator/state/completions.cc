@@ -167,12 +167,11 @@ void Core::Impl::ApplyScore(Run& run, Round& round, const TaskId& task, const v1
 }
 
 void Core::Impl::ApplyWeight(Run& run, Round& round, const TaskId& task, const v1::WeightResult& result) {
-  std::vector<uint32_t> block = WeightBlock(run, task);
+  const std::vector<uint32_t> block = WeightBlock(run, task);
   for (size_t row = 0; row < block.size(); ++row) {
-    v1::SampleRecord& sample = round.samples.at(v1::PURPOSE_TRAINING).at(block[row]);
-    sample.set_distance(result.distances(static_cast<int>(row)));
-    PutSample(round, v1::PURPOSE_TRAINING, sample);
+    round.judgements.at(block[row]).distance = result.distances(static_cast<int>(row));
   }
+  PutJudgements(round, block.front(), block.back());
 }
 
 void Core::Impl::ApplyTrain(Run& run, Round& round, const Task& task, const v1::TrainResult& result) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "coordinator/state/core_impl.h"
+#include "coordinator/state/judgement_block.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -37,6 +38,9 @@ StepResult Core::Step(absl::Time now, Event event) {
 }
 absl::Time Core::NextTimer() const {
   return impl_->NextTimer();
+}
+bool Core::NextTickNamesArtifacts() const {
+  return impl_->NextTickNamesArtifacts();
 }
 const CoreStatistics& Core::statistics() const {
   return impl_->statistics();
@@ -98,6 +102,7 @@ StepResult Core::Impl::TakeResult() {
   for (auto& [where, value] : std::exchange(rows_, {})) {
     result.rows.push_back({where.first, where.second, std::move(value)});
   }
+  result.name_artifacts = std::exchange(name_artifacts_, false);
   result.sync = std::exchange(sync_, false);
   result.replies = std::exchange(replies_, {});
   return result;
@@ -154,6 +159,13 @@ void Core::Impl::PutWorker(const Worker& worker) {
 void Core::Impl::PutSample(const Round& round, v1::Purpose purpose, const v1::SampleRecord& sample) {
   Put(Table::kSamples, SampleKey(round.record.run_id(), round.record.round(), purpose, sample.index()),
       sample);
+}
+
+void Core::Impl::PutJudgements(const Round& round, uint32_t first, uint32_t last) {
+  for (uint32_t block = first / kJudgementBlock; block <= last / kJudgementBlock; ++block) {
+    Put(Table::kJudgements, JudgementKey(round.record.run_id(), round.record.round(), block),
+        ToBlock(BlockOf(round.judgements, block)));
+  }
 }
 
 void Core::Impl::Answer(uint64_t event, absl::StatusOr<Response> response) {

@@ -22,9 +22,10 @@ struct Tick {};
 struct Cancelled {
   uint64_t id = 0;
 };
-/// A fork, and what the core does not keep of a run that has ended: the parent's rows of the tables prompts
-/// and samples, in key order, as of any time before the call. Of a parent under way none are needed.
-/// UNAVAILABLE: the parent ended after they were read; read them again.
+/// A fork, and what the core does not keep of a run that has ended: the parent's rows of the tables prompts,
+/// judgements and samples, each in key order, a round's judgements before its samples, as of any time before
+/// the call. Of a parent under way none are needed. UNAVAILABLE: the parent ended after they were read; read
+/// them again.
 struct ForkRun {
   v1::ForkRunRequest request;
   std::vector<Row> parent;
@@ -50,11 +51,14 @@ struct Reply {
   absl::StatusOr<Response> response;
 };
 
-/// What a step wants done, in this order: store `artifacts`, write `rows` in one batch (synced if `sync`),
-/// then send `replies`. If storing or writing fails the coordinator stops: memory is ahead of the disk.
+/// What a step wants done: write `rows` in one batch (synced if `sync`), then send `replies`, steps in their
+/// order. Artifacts may be stored beside that; only rows that `name_artifacts` wait until those of this step
+/// and of the steps before it are stored. If storing or writing fails the coordinator stops: memory is ahead
+/// of the disk.
 struct StepResult {
   std::vector<std::string> artifacts;
   std::vector<RowWrite> rows;
+  bool name_artifacts = false;
   bool sync = false;
   std::vector<Reply> replies;
 };
@@ -109,6 +113,10 @@ class Core {
 
   /// When the next Tick is due; InfiniteFuture when there is nothing to wait for.
   absl::Time NextTimer() const;
+
+  /// True when the rows of the next Tick will name artifacts of the steps before it. With the Tick put off
+  /// until those are stored, no answer has to wait for them.
+  bool NextTickNamesArtifacts() const;
 
   const CoreStatistics& statistics() const;
 

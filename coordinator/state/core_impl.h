@@ -34,6 +34,7 @@ class Core::Impl {
   absl::StatusOr<StepResult> Recover(std::vector<Row> rows, absl::Time now);
   StepResult Step(absl::Time now, Event event);
   absl::Time NextTimer() const;
+  bool NextTickNamesArtifacts() const;
   std::vector<Row> Dump() const;
   const CoreStatistics& statistics() const { return statistics_; }
 
@@ -52,6 +53,8 @@ class Core::Impl {
   void PutTask(const Task& task);
   void PutWorker(const Worker& worker);
   void PutSample(const Round& round, v1::Purpose purpose, const v1::SampleRecord& sample);
+  /// The rows that hold the judgements of samples `first` to `last`, which are there.
+  void PutJudgements(const Round& round, uint32_t first, uint32_t last);
   void Answer(uint64_t event, absl::StatusOr<Response> response);
   void Log(uint64_t run_id, uint32_t round, absl::string_view worker, std::string text);
   /// Log, and one of RunRecord.warnings.
@@ -179,6 +182,7 @@ class Core::Impl {
   /// These are true when it has come to its end.
   bool ReduceSlice(Run& run, Round& round);
   bool SelectSlice(Run& run, Round& round);
+  void Select(const v1::RunSpec& spec, Round& round, SampleView slice);
   /// Warns of each scorer that gave the same to all of round 1's samples; when all did, and samples are to be
   /// selected by them, the run fails and the result is false.
   bool TellsSamplesApart(Run& run, const StatisticsMap& statistics);
@@ -186,8 +190,9 @@ class Core::Impl {
   bool WeighSlice(Run& run, Round& round);
   void GatherWeights(const Run& run, Round& round);
   void StoreWeights(const Run& run, Round& round);
-  /// True when no round that the model went through has samples left to add.
-  bool ReplaySlice(const Run& run, Round& round);
+  void ReplaySlice(const Run& run, Round& round);
+  /// Hands over the parts of the manifest that are complete.
+  void StoreManifest(Weighing& work);
   void FinishWeights(Round& round);
   void StopReduction(Round& round);
   void DiscardSlice();
@@ -235,6 +240,7 @@ class Core::Impl {
   absl::Status LoadRow(const Row& row);
   absl::Status LoadPrompt(const Row& row);
   absl::Status LoadTask(const Row& row);
+  absl::Status LoadJudgements(const Row& row);
   absl::Status LoadSample(const Row& row);
   absl::StatusOr<Round*> LoadedRound(const Row& row, uint64_t run_id, uint32_t round);
   /// Loads the prompts and samples of a run that has ended. An error leaves it without.
@@ -276,6 +282,7 @@ class Core::Impl {
   std::map<std::pair<Table, std::string>, std::optional<std::string>> rows_;
   std::vector<std::string> artifacts_;
   std::vector<Reply> replies_;
+  bool name_artifacts_ = false;
   bool sync_ = false;
 };
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "coordinator/state/migration.h"
 #include "coordinator/state/storage.h"
 #include "coordinator/state/tables.h"
 #include "rocksdb/db.h"
@@ -52,7 +53,9 @@ Database::~Database() = default;
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& folder,
                                                          const DatabaseOptions& options) {
   RSIDIFF_ASSIGN_OR_RETURN(auto storage, Storage::OpenForWriting(folder, options));
-  return std::unique_ptr<Database>(new Database(std::move(storage)));
+  std::unique_ptr<Database> database(new Database(std::move(storage)));
+  RSIDIFF_RETURN_IF_ERROR(MigrateSchema(*database));
+  return database;
 }
 
 absl::StatusOr<std::unique_ptr<Database>> Database::OpenReadOnly(const std::filesystem::path& folder) {
@@ -79,7 +82,10 @@ absl::StatusOr<std::vector<Row>> Database::ScanForRecovery() const {
   std::map<uint64_t, v1::RunRecord> runs;
   std::vector<v1::RoundRecord> rounds;
   for (Table table : kTables) {
-    if (table == Table::kSamples || table == Table::kPrompts || table == Table::kEvents) continue;
+    if (table == Table::kJudgements || table == Table::kSamples || table == Table::kPrompts ||
+        table == Table::kEvents) {
+      continue;
+    }
     RSIDIFF_RETURN_IF_ERROR(
         Scan(*storage_, table, "", "", [&](std::string key, std::string value) -> absl::StatusOr<bool> {
           if (table == Table::kRuns) {
@@ -107,6 +113,8 @@ absl::StatusOr<std::vector<Row>> Database::ScanForRecovery() const {
     for (v1::Purpose purpose : {v1::PURPOSE_TRAINING, v1::PURPOSE_EVALUATION}) {
       if (NeededSamples(runs[round.run_id()], round.phase(), purpose) == SamplesNeeded::kNone) continue;
       RSIDIFF_RETURN_IF_ERROR(add(Table::kSamples, SamplePrefix(round.run_id(), round.round(), purpose)));
+      if (purpose == v1::PURPOSE_EVALUATION) continue;
+      RSIDIFF_RETURN_IF_ERROR(add(Table::kJudgements, RoundKey(round.run_id(), round.round())));
     }
   }
   return rows;

@@ -31,14 +31,15 @@ struct DatabaseOptions {
 /// The tables on disk: a RocksDB database with a column family a table. Thread-safe.
 class Database {
  public:
-  /// Opens the database in `folder`, made if it is not there. FAILED_PRECONDITION: another coordinator
+  /// Opens the database in `folder`, made if it is not there, and brings one of an earlier schema to this
+  /// program's. FAILED_PRECONDITION: another coordinator
   /// holds it, it belongs to a cluster other than `options.cluster_id`, it is of a newer schema, or it is
   /// not one of ours; nothing in it was changed then.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& folder,
                                                         const DatabaseOptions& options = {});
 
   /// Opens it for reading and changes nothing in it. No coordinator can start on it meanwhile.
-  /// NOT_FOUND: there is no database in `folder`; others as Open.
+  /// NOT_FOUND: there is no database in `folder`; others as Open, and one of an earlier schema is refused.
   static absl::StatusOr<std::unique_ptr<Database>> OpenReadOnly(const std::filesystem::path& folder);
   ~Database();
 
@@ -65,8 +66,8 @@ class Database {
   /// The rows whose keys start with `prefix`, in key order.
   absl::StatusOr<std::vector<Row>> ReadRows(Table table, const std::string& prefix) const;
 
-  /// At most `limit` samples of a round in index order, from index `start`. Rounds before a fork are the
-  /// parent's: read them there.
+  /// At most `limit` samples of a round in index order, from index `start`, as they are stored: what the
+  /// round found about them is in table judgements. Rounds before a fork are the parent's: read them there.
   absl::StatusOr<std::vector<v1::SampleRecord>> ReadSamples(uint64_t run_id, uint32_t round,
                                                             v1::Purpose purpose, uint32_t start,
                                                             uint32_t limit) const;

@@ -15,11 +15,12 @@ std::string Json(const nlohmann::json& value) {
 
 }  // namespace
 
-std::string ManifestLine(absl::string_view prompt, const v1::SampleRecord& sample, Replay replay) {
+std::string ManifestLine(absl::string_view prompt, const v1::SampleRecord& sample, double weight,
+                         Replay replay) {
   // Without a JSON object for each of a million lines. Digests need no escaping.
   return absl::StrCat("{\"prompt\":", Json(prompt), ",\"latents\":\"", sample.latents(),
                       "\",\"row\":", sample.row(), ",\"image\":\"", sample.image(),
-                      "\",\"weight\":", Json(sample.weight()),
+                      "\",\"weight\":", Json(weight),
                       ",\"replay\":", replay == Replay::kYes ? "true" : "false", "}\n");
 }
 

@@ -12,7 +12,8 @@ namespace rsidiff::coordinator {
 enum class Replay { kNo, kYes };
 
 /// The line of a training manifest (TrainWork in work.proto) for `sample`, with its line break.
-std::string ManifestLine(absl::string_view prompt, const v1::SampleRecord& sample, Replay replay);
+std::string ManifestLine(absl::string_view prompt, const v1::SampleRecord& sample, double weight,
+                         Replay replay);
 
 /// A training manifest in the making, in parts that are small enough to be stored without holding up other
 /// writes.

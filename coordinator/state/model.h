@@ -117,7 +117,7 @@ struct Selecting {
 
 /// The computation of a round's weights under way.
 struct Weighing {
-  enum class Stage { kGather, kCompute, kStore, kReplay };
+  enum class Stage { kGather, kCompute, kStore, kReplay, kFinish };
   Stage stage = Stage::kGather;
   size_t next = 0;  // position in Round.selected
   std::vector<WeightInput> inputs;
@@ -139,20 +139,24 @@ struct Round {
   v1::RoundRecord record;
   std::map<v1::Purpose, SamplePlan> plan;
   std::map<v1::Purpose, SampleMap> samples;  // see NeededSamples()
-  std::vector<uint32_t> selected;            // indices of the training samples that are trained on, ascending
+  std::vector<Judgement> judgements;  // of the training samples, by index, as far as they are selected from
+  std::vector<uint32_t> selected;     // indices of the training samples that are trained on, ascending
   std::map<TaskId, Task> tasks;
   std::map<GroupKey, TaskGroup> groups;
   Training training;
   std::unique_ptr<Filtering> filtering;
   std::unique_ptr<Selecting> selecting;
   std::unique_ptr<Weighing> weighing;
+
+  bool IsSelected(uint32_t index) const { return index < judgements.size() && judgements[index].selected; }
 };
 
 struct Run {
   v1::RunRecord record;
   // Empty once the run has ended.
   std::vector<std::string> train_prompts;
-  std::vector<bool> rejected;  // of train_prompts: no round draws samples of it
+  std::vector<bool> rejected;   // of train_prompts: no round draws samples of it
+  std::vector<uint32_t> order;  // PromptOrder of the others, once a round is planned: hashing takes its time
   std::vector<std::string> evaluation_prompts;
   std::map<uint32_t, Round> rounds;
   double best_score = 0;

@@ -85,6 +85,7 @@ void Core::Impl::FinishFilter(Run& run, Round& round) {
   if (Filtering& work = *round.filtering; !work.lines.empty()) {
     summary.set_rejected_prompts(work.digest.FinishHex());
     artifacts_.push_back(std::move(work.lines));
+    name_artifacts_ = true;
   }
   round.record.clear_prompt_embeddings();
   PutRun(run);

@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "coordinator/schedule/evaluation.h"
 #include "coordinator/state/core_impl.h"
+#include "coordinator/state/judgement_block.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -105,6 +106,8 @@ absl::Status Core::Impl::LoadRow(const Row& row) {
     }
     case Table::kTasks:
       return LoadTask(row);
+    case Table::kJudgements:
+      return LoadJudgements(row);
     case Table::kSamples:
       return LoadSample(row);
     case Table::kPrompts:
@@ -154,6 +157,31 @@ absl::Status Core::Impl::LoadTask(const Row& row) {
   return absl::OkStatus();
 }
 
+absl::Status Core::Impl::LoadJudgements(const Row& row) {
+  KeyReader key(row.key);
+  const uint64_t run_id = key.Take(8);
+  const auto number = static_cast<uint32_t>(key.Take(4));
+  const uint64_t block = key.Take(4);
+  if (!key.Complete()) return BadRow(row, "key has a wrong length");
+  RSIDIFF_ASSIGN_OR_RETURN(Round * round, LoadedRound(row, run_id, number));
+  const v1::RunRecord& run = runs_.at(run_id).record;
+  if (NeededSamples(run, round->record.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
+    return absl::OkStatus();
+  }
+  v1::JudgementBlock stored;
+  RSIDIFF_RETURN_IF_ERROR(Parse(row, stored));
+  absl::StatusOr<std::vector<Judgement>> judgements = FromBlock(stored);
+  if (!judgements.ok()) return BadRow(row, judgements.status().message());
+  if (block * kJudgementBlock != round->judgements.size()) {
+    return BadRow(row, "a row before it is missing or has too few samples");
+  }
+  for (const Judgement& judgement : *judgements) {
+    if (judgement.selected) round->selected.push_back(static_cast<uint32_t>(round->judgements.size()));
+    round->judgements.push_back(judgement);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Core::Impl::LoadSample(const Row& row) {
   KeyReader key(row.key);
   uint64_t run_id = key.Take(8);
@@ -164,11 +192,11 @@ absl::Status Core::Impl::LoadSample(const Row& row) {
   RSIDIFF_ASSIGN_OR_RETURN(Round * round, LoadedRound(row, run_id, number));
   SamplesNeeded needed = NeededSamples(runs_.at(run_id).record, round->record.phase(), purpose);
   if (needed == SamplesNeeded::kNone) return absl::OkStatus();
+  if (needed == SamplesNeeded::kSelected && !round->IsSelected(index)) return absl::OkStatus();
   v1::SampleRecord sample;
   RSIDIFF_RETURN_IF_ERROR(Parse(row, sample));
   if (sample.index() != index) return BadRow(row, "key and value name different samples");
-  if (purpose == v1::PURPOSE_TRAINING && sample.selected()) round->selected.push_back(index);
-  if (needed == SamplesNeeded::kAll || sample.selected()) round->samples[purpose][index] = std::move(sample);
+  round->samples[purpose][index] = std::move(sample);
   return absl::OkStatus();
 }
 
@@ -200,6 +228,7 @@ absl::Status Core::Impl::RecallInputs(Run& run, const std::vector<Row>& rows) {
   absl::Status loaded;
   for (const Row& row : rows) {
     if (row.table == Table::kPrompts) loaded.Update(LoadPrompt(row));
+    if (row.table == Table::kJudgements) loaded.Update(LoadJudgements(row));
     if (row.table == Table::kSamples) loaded.Update(LoadSample(row));
   }
   run.record.set_state(state);
@@ -211,10 +240,12 @@ absl::Status Core::Impl::RecallInputs(Run& run, const std::vector<Row>& rows) {
 void Core::Impl::ForgetInputs(Run& run) {
   std::vector<std::string>().swap(run.train_prompts);
   std::vector<bool>().swap(run.rejected);
+  std::vector<uint32_t>().swap(run.order);
   std::vector<std::string>().swap(run.evaluation_prompts);
   for (auto& [number, round] : run.rounds) {
     for (auto& [purpose, samples] : round.samples) discarded_.push_back(std::move(samples));
     round.samples.clear();
+    std::vector<Judgement>().swap(round.judgements);
     round.selected.clear();
     round.plan.clear();
   }
@@ -305,8 +336,12 @@ std::vector<Row> Core::Impl::Dump() const {
       for (const auto& [purpose, samples] : round.samples) {
         const bool all = NeededSamples(run.record, round.record.phase(), purpose) == SamplesNeeded::kAll;
         for (const auto& [index, sample] : samples) {
-          if (all || sample.selected()) add(Table::kSamples, SampleKey(id, number, purpose, index), sample);
+          if (all || round.IsSelected(index))
+            add(Table::kSamples, SampleKey(id, number, purpose, index), sample);
         }
+      }
+      for (uint32_t block = 0; size_t{block} * kJudgementBlock < round.judgements.size(); ++block) {
+        add(Table::kJudgements, JudgementKey(id, number, block), ToBlock(BlockOf(round.judgements, block)));
       }
       for (const v1::GenerationRecord& generation : round.training.generations) {
         add(Table::kGenerations, GenerationKey(id, number, generation.generation()), generation);

@@ -17,8 +17,8 @@ namespace {
 constexpr size_t kCheapSlice = 8;
 
 /// About `count` samples from index `next` on, up to the end of a prompt.
-std::vector<v1::SampleRecord*> SliceOf(SampleMap& samples, uint32_t next, size_t count) {
-  std::vector<v1::SampleRecord*> slice;
+std::vector<const v1::SampleRecord*> SliceOf(const SampleMap& samples, uint32_t next, size_t count) {
+  std::vector<const v1::SampleRecord*> slice;
   for (auto sample = samples.lower_bound(next); sample != samples.end(); ++sample) {
     if (slice.size() >= count && sample->second.prompt_id() != slice.back()->prompt_id()) break;
     slice.push_back(&sample->second);
@@ -27,8 +27,8 @@ std::vector<v1::SampleRecord*> SliceOf(SampleMap& samples, uint32_t next, size_t
 }
 
 /// The samples at the positions from `next` on of Round.selected, at most `count`.
-std::vector<v1::SampleRecord*> SelectedSlice(Round& round, size_t next, size_t count) {
-  std::vector<v1::SampleRecord*> slice;
+std::vector<const v1::SampleRecord*> SelectedSlice(const Round& round, size_t next, size_t count) {
+  std::vector<const v1::SampleRecord*> slice;
   if (next >= round.selected.size()) return slice;
   auto sample = round.samples.at(v1::PURPOSE_TRAINING).find(round.selected[next]);
   for (; next < round.selected.size() && slice.size() < count; ++next) {
@@ -95,13 +95,14 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
   if (round.selecting == nullptr) {
     round.selecting = std::make_unique<Selecting>(run.record.spec());
     round.selected.clear();
+    round.judgements.reserve(round.samples.at(v1::PURPOSE_TRAINING).size());
     if (!run.record.statistics().empty()) {
       round.selecting->statistics = {run.record.statistics().begin(), run.record.statistics().end()};
       round.selecting->stage = Selecting::Stage::kSelect;
     }
   }
   Selecting& work = *round.selecting;
-  std::vector<v1::SampleRecord*> slice =
+  const std::vector<const v1::SampleRecord*> slice =
       SliceOf(round.samples.at(v1::PURPOSE_TRAINING), work.next, options_.slice_samples);
   if (!slice.empty()) work.next = slice.back()->index() + 1;
   if (work.stage == Selecting::Stage::kStatistics) {
@@ -118,13 +119,22 @@ bool Core::Impl::SelectSlice(Run& run, Round& round) {
   if (slice.empty()) {
     return work.tally.Advance(kCheapSlice * options_.slice_samples) && FinishSelection(run, round);
   }
-  SelectSamples(run.record.spec(), work.statistics, slice);
-  for (const v1::SampleRecord* sample : slice) {
-    if (sample->selected()) round.selected.push_back(sample->index());
-    work.tally.Add(*sample);
-    PutSample(round, v1::PURPOSE_TRAINING, *sample);
-  }
+  Select(run.record.spec(), round, slice);
   return false;
+}
+
+void Core::Impl::Select(const v1::RunSpec& spec, Round& round, SampleView slice) {
+  Selecting& work = *round.selecting;
+  const std::vector<Judgement> judgements = SelectSamples(spec, work.statistics, slice);
+  // After a restart those of before are there, and come out the same again.
+  round.judgements.resize(std::max<size_t>(round.judgements.size(), work.next));
+  for (size_t i = 0; i < slice.size(); ++i) {
+    const uint32_t index = slice[i]->index();
+    round.judgements[index] = judgements[i];
+    if (judgements[i].selected) round.selected.push_back(index);
+    work.tally.Add(*slice[i], judgements[i]);
+  }
+  PutJudgements(round, slice.front()->index(), slice.back()->index());
 }
 
 bool Core::Impl::TellsSamplesApart(Run& run, const StatisticsMap& statistics) {
@@ -160,7 +170,10 @@ bool Core::Impl::FinishSelection(Run& run, Round& round) {
 }
 
 bool Core::Impl::WeighSlice(Run& run, Round& round) {
-  if (round.weighing == nullptr) round.weighing = std::make_unique<Weighing>();
+  if (round.weighing == nullptr) {
+    round.weighing = std::make_unique<Weighing>();
+    round.weighing->inputs.reserve(round.selected.size());
+  }
   Weighing& work = *round.weighing;
   switch (work.stage) {
     case Weighing::Stage::kGather:
@@ -179,7 +192,9 @@ bool Core::Impl::WeighSlice(Run& run, Round& round) {
       StoreWeights(run, round);
       return false;
     case Weighing::Stage::kReplay:
-      if (!ReplaySlice(run, round)) return false;
+      ReplaySlice(run, round);
+      return false;
+    case Weighing::Stage::kFinish:
       FinishWeights(round);
       return true;
   }
@@ -188,11 +203,12 @@ bool Core::Impl::WeighSlice(Run& run, Round& round) {
 
 void Core::Impl::GatherWeights(const Run& run, Round& round) {
   Weighing& work = *round.weighing;
-  const std::vector<v1::SampleRecord*> slice = SelectedSlice(round, work.next, options_.slice_samples);
+  const std::vector<const v1::SampleRecord*> slice = SelectedSlice(round, work.next, options_.slice_samples);
   for (const v1::SampleRecord* sample : slice) {
-    work.inputs.push_back(
-        {sample->prompt_id(), sample->reward(), sample->distance()});  // 0 where not measured
-    work.distance_sum += sample->distance();
+    const Judgement& judgement = round.judgements.at(sample->index());
+    const double distance = judgement.distance.value_or(0);
+    work.inputs.push_back({sample->prompt_id(), judgement.reward, distance});
+    work.distance_sum += distance;
   }
   work.next += slice.size();
   if (work.next < round.selected.size()) return;
@@ -202,45 +218,63 @@ void Core::Impl::GatherWeights(const Run& run, Round& round) {
 
 void Core::Impl::StoreWeights(const Run& run, Round& round) {
   Weighing& work = *round.weighing;
-  for (v1::SampleRecord* sample : SelectedSlice(round, work.next, options_.slice_samples)) {
-    sample->set_weight(work.weights.weights[work.next++]);
-    PutSample(round, v1::PURPOSE_TRAINING, *sample);
-    work.manifest.Add(ManifestLine(run.train_prompts.at(sample->prompt_id()), *sample, Replay::kNo));
+  const std::vector<const v1::SampleRecord*> slice = SelectedSlice(round, work.next, options_.slice_samples);
+  for (const v1::SampleRecord* sample : slice) {
+    const double weight = work.weights.weights[work.next++];
+    round.judgements.at(sample->index()).weight = weight;
+    work.manifest.Add(ManifestLine(run.train_prompts.at(sample->prompt_id()), *sample, weight, Replay::kNo));
   }
-  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
+  PutJudgements(round, slice.front()->index(), slice.back()->index());
+  StoreManifest(work);
   if (work.next < round.selected.size()) return;
   work.stage = Weighing::Stage::kReplay;
   work.next = 0;
   if (run.record.spec().train().replay() > 0) work.replayed = Lineage(run, round);
 }
 
-bool Core::Impl::ReplaySlice(const Run& run, Round& round) {
+void Core::Impl::ReplaySlice(const Run& run, Round& round) {
   Weighing& work = *round.weighing;
-  if (work.replayed.empty()) return true;
+  if (work.replayed.empty()) {
+    work.manifest.Finish();
+    StoreManifest(work);
+    work.stage = Weighing::Stage::kFinish;
+    return;
+  }
   const Round& earlier = run.rounds.at(work.replayed.back());
   const SampleMap& samples = earlier.samples.at(v1::PURPOSE_TRAINING);
   const size_t end = std::min(earlier.selected.size(), work.next + options_.slice_samples);
   for (; work.next < end; ++work.next) {
-    const v1::SampleRecord& sample = samples.at(earlier.selected[work.next]);
-    work.manifest.Add(ManifestLine(run.train_prompts.at(sample.prompt_id()), sample, Replay::kYes));
+    const uint32_t index = earlier.selected[work.next];
+    const v1::SampleRecord& sample = samples.at(index);
+    const double weight = earlier.judgements.at(index).weight;
+    work.manifest.Add(ManifestLine(run.train_prompts.at(sample.prompt_id()), sample, weight, Replay::kYes));
   }
-  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
-  if (work.next < earlier.selected.size()) return false;
+  StoreManifest(work);
+  if (work.next < earlier.selected.size()) return;
   work.replayed.pop_back();
   work.next = 0;
-  return false;
+}
+
+void Core::Impl::StoreManifest(Weighing& work) {
+  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
+}
+
+bool Core::Impl::NextTickNamesArtifacts() const {
+  if (reducing_.empty()) return false;
+  const auto& [run, round] = *reducing_.begin();
+  const std::unique_ptr<Weighing>& work = runs_.at(run).rounds.at(round).weighing;
+  return work != nullptr && work->stage == Weighing::Stage::kFinish;
 }
 
 void Core::Impl::FinishWeights(Round& round) {
-  Weighing& work = *round.weighing;
-  work.manifest.Finish();
-  for (std::string& part : work.manifest.TakeComplete()) artifacts_.push_back(std::move(part));
+  const Weighing& work = *round.weighing;
   v1::SelectionSummary& summary = *round.record.mutable_selection();
   summary.set_effective_sample_size(work.weights.effective_sample_size);
   summary.set_clipped_share(work.weights.clipped_share);
   summary.set_distance_mean(work.distance_sum / static_cast<double>(round.selected.size()));
   round.record.clear_manifest_parts();
   for (const std::string& digest : work.manifest.digests()) round.record.add_manifest_parts(digest);
+  name_artifacts_ = true;
 }
 
 void Core::Impl::DiscardSlice() {
@@ -256,10 +290,11 @@ void Core::Impl::DiscardSlice() {
 void Core::Impl::ThinSlice() {
   if (thinning_.empty()) return;
   auto& [where, next] = *thinning_.begin();
-  SampleMap& samples = runs_.at(where.first).rounds.at(where.second).samples[v1::PURPOSE_TRAINING];
+  Round& round = runs_.at(where.first).rounds.at(where.second);
+  SampleMap& samples = round.samples[v1::PURPOSE_TRAINING];
   auto sample = samples.lower_bound(next);
   for (size_t i = 0; i < kCheapSlice * options_.slice_samples && sample != samples.end(); ++i) {
-    sample = sample->second.selected() ? std::next(sample) : samples.erase(sample);
+    sample = round.IsSelected(sample->first) ? std::next(sample) : samples.erase(sample);
   }
   if (sample == samples.end()) {
     thinning_.erase(thinning_.begin());

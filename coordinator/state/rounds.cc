@@ -69,7 +69,8 @@ void Core::Impl::RestorePlan(Run& run, Round& round) {
   if (Ended(round.record.phase())) return;
   const bool filtered = round.record.phase() != v1::ROUND_PHASE_FILTER;
   if (round.record.round() > 0 && filtered && round.plan[v1::PURPOSE_TRAINING].empty()) {
-    round.plan[v1::PURPOSE_TRAINING] = TrainingSamples(spec, run.Pool(), round.record.round());
+    if (run.order.empty()) run.order = PromptOrder(spec.seed(), run.Pool());
+    round.plan[v1::PURPOSE_TRAINING] = TrainingSamples(spec, run.order, round.record.round());
   }
   round.plan[v1::PURPOSE_EVALUATION] = EvaluationSamples(spec, run.record.evaluation_prompt_count());
 }
@@ -263,6 +264,7 @@ void Core::Impl::ForgetSamples(Run& run, Round& round, v1::Purpose purpose) {
   }
   discarded_.push_back(std::move(samples->second));
   round.samples.erase(samples);
+  if (purpose == v1::PURPOSE_TRAINING) std::vector<Judgement>().swap(round.judgements);
 }
 
 void Core::Impl::ForgetTasks(Round& round) {

@@ -11,6 +11,7 @@ enum class Table {
   kRuns,
   kRounds,
   kTasks,
+  kJudgements,
   kSamples,
   kPrompts,
   kWorkers,

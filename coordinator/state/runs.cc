@@ -186,7 +186,11 @@ bool Core::Impl::HasForkedRows(const Run& parent, uint32_t last) const {
   if (parent.record.spec().train().replay() <= 0) return true;
   for (uint32_t number = 1; number <= last; ++number) {
     const Round& round = parent.rounds.at(number);
-    if (round.selected.size() != round.record.selection().selected()) return false;
+    const auto samples = round.samples.find(v1::PURPOSE_TRAINING);
+    const size_t there = samples == round.samples.end() ? 0 : samples->second.size();
+    if (round.selected.size() != round.record.selection().selected() || there < round.selected.size()) {
+      return false;
+    }
   }
   return true;
 }
@@ -221,10 +225,14 @@ Run& Core::Impl::AddFork(const v1::ForkRunRequest& request, v1::RunSpec spec) {
     round.record.set_run_id(run.id());
     PutRound(round);
     if (run.record.spec().train().replay() <= 0) continue;
-    round.selected = parent.rounds.at(number).selected;
-    for (const auto& [purpose, samples] : parent.rounds.at(number).samples) {
+    const Round& original = parent.rounds.at(number);
+    round.selected = original.selected;
+    round.judgements = original.judgements;
+    if (!round.judgements.empty())
+      PutJudgements(round, 0, static_cast<uint32_t>(round.judgements.size()) - 1);
+    for (const auto& [purpose, samples] : original.samples) {
       for (const auto& [index, sample] : samples) {
-        if (!sample.selected()) continue;  // about to be dropped: see thinning_
+        if (!original.IsSelected(index)) continue;  // about to be dropped: see thinning_
         round.samples[purpose].emplace_hint(round.samples[purpose].end(), index, sample);
         PutSample(round, purpose, sample);
       }

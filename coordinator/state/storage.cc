@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <functional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -95,6 +96,23 @@ absl::Status InUse(const std::filesystem::path& folder, const rocksdb::Status& s
 absl::Status NotOurs(const std::filesystem::path& folder, absl::string_view why) {
   return absl::FailedPreconditionError(
       absl::StrCat("database ", folder.string(), " is not one of rsidiff's: ", why));
+}
+
+/// What reads a database cannot migrate it. FAILED_PRECONDITION: it lacks a table of this schema.
+absl::Status CheckTables(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  const rocksdb::Status listed =
+      rocksdb::DB::ListColumnFamilies(ReadingOptions(nullptr), folder.string(), &names);
+  if (!listed.ok()) return absl::OkStatus();  // opening it says why
+  const std::set<std::string> there(names.begin(), names.end());
+  if (there.count(std::string(TableName(Table::kMeta))) == 0) return absl::OkStatus();
+  for (Table table : kTables) {
+    if (there.count(std::string(TableName(table))) > 0) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("database ", folder.string(), " has no table ", TableName(table),
+                     ": an earlier version wrote it. Start rsidiff-coordinator on it once, which adds it"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status OpenError(const std::filesystem::path& folder, const rocksdb::Status& opened) {
@@ -198,6 +216,7 @@ absl::StatusOr<std::unique_ptr<Storage>> Storage::OpenForReading(const std::file
     return absl::NotFoundError(absl::StrCat("no database in ", folder.string()));
   }
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(folder));
+  RSIDIFF_RETURN_IF_ERROR(CheckTables(folder));
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
   rocksdb::Status opened =

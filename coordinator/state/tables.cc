@@ -44,6 +44,12 @@ std::string SampleKey(uint64_t run_id, uint32_t round, v1::Purpose purpose, uint
   return key;
 }
 
+std::string JudgementKey(uint64_t run_id, uint32_t round, uint32_t block) {
+  std::string key = RoundKey(run_id, round);
+  Append(key, block, 4);
+  return key;
+}
+
 std::string PromptKey(uint64_t run_id, PromptList list, uint32_t index) {
   std::string key = RunKey(run_id);
   Append(key, static_cast<uint64_t>(list), 1);
@@ -82,6 +88,8 @@ absl::string_view TableName(Table table) {
       return "rounds";
     case Table::kTasks:
       return "tasks";
+    case Table::kJudgements:
+      return "judgements";
     case Table::kSamples:
       return "samples";
     case Table::kPrompts:

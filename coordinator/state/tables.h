@@ -17,6 +17,7 @@ namespace rsidiff::coordinator {
 ///   runs         run:8                                               -> RunRecord
 ///   rounds       run:8 round:4                                       -> RoundRecord
 ///   tasks        run:8 round:4 kind:1 purpose:1 index:4              -> TaskRecord
+///   judgements   run:8 round:4 block:4                               -> JudgementBlock
 ///   samples      run:8 round:4 purpose:1 index:4                     -> SampleRecord
 ///   prompts      run:8 list:1 index:4   (list 1 train, 2 evaluation) -> PromptRecord
 ///   workers      name                                                -> WorkerRecord
@@ -24,13 +25,13 @@ namespace rsidiff::coordinator {
 ///   requests     request_id                                          -> RequestRecord
 ///   events       sequence:8                                          -> EventRecord
 
-inline constexpr uint32_t kSchemaVersion = 1;
+inline constexpr uint32_t kSchemaVersion = 2;
 inline constexpr absl::string_view kMetaKey = "meta";
 
-/// Every table; parents come before children.
-inline constexpr Table kTables[] = {Table::kMeta,     Table::kRuns,    Table::kRounds,  Table::kTasks,
-                                    Table::kSamples,  Table::kPrompts, Table::kWorkers, Table::kGenerations,
-                                    Table::kRequests, Table::kEvents};
+/// Every table; parents come before children, and what tells which samples are needed before the samples.
+inline constexpr Table kTables[] = {Table::kMeta,        Table::kRuns,     Table::kRounds,  Table::kTasks,
+                                    Table::kJudgements,  Table::kSamples,  Table::kPrompts, Table::kWorkers,
+                                    Table::kGenerations, Table::kRequests, Table::kEvents};
 
 enum class PromptList : uint8_t { kTrain = 1, kEvaluation = 2 };
 
@@ -40,6 +41,7 @@ std::string TaskRowKey(const TaskId& task);
 std::string SampleKey(uint64_t run_id, uint32_t round, v1::Purpose purpose, uint32_t index);
 /// What the keys of a round's samples of `purpose` start with.
 std::string SamplePrefix(uint64_t run_id, uint32_t round, v1::Purpose purpose);
+std::string JudgementKey(uint64_t run_id, uint32_t round, uint32_t block);
 std::string PromptKey(uint64_t run_id, PromptList list, uint32_t index);
 std::string GenerationKey(uint64_t run_id, uint32_t round, uint64_t generation);
 std::string EventKey(uint64_t sequence);

@@ -138,9 +138,15 @@ void CoordinatorHost::Write(const std::vector<StepResult>& steps) {
   Undo undo;
   bool sync = false;
   for (const StepResult& step : steps) {
-    for (const std::string& artifact : step.artifacts) artifacts_[Sha256Hex(artifact)] = artifact;
+    unstored_.insert(unstored_.end(), step.artifacts.begin(), step.artifacts.end());
+    // As late as it may be: what no row names yet is lost in a crash.
+    if (step.name_artifacts) {
+      for (const std::string& artifact : std::exchange(unstored_, {}))
+        artifacts_[Sha256Hex(artifact)] = artifact;
+    }
     sync = sync || step.sync;
     for (const auto& row : step.rows) {
+      CheckArtifacts(row);
       Mix(row.key);
       auto [place, fresh] = disk_.try_emplace({row.table, row.key});
       undo.emplace_back(place->first, fresh ? std::nullopt : std::make_optional(place->second));
@@ -157,6 +163,14 @@ void CoordinatorHost::Write(const std::vector<StepResult>& steps) {
     unsynced_.clear();
   } else if (!undo.empty()) {
     unsynced_.push_back(std::move(undo));
+  }
+}
+
+void CoordinatorHost::CheckArtifacts(const coordinator::RowWrite& row) {
+  v1::RoundRecord round;
+  if (row.table != coordinator::Table::kRounds || !round.ParseFromString(row.value.value_or(""))) return;
+  for (const std::string& part : round.manifest_parts()) {
+    if (artifacts_.count(part) == 0) invariants_.Fail("I9: a row names an artifact that is not stored");
   }
 }
 
@@ -177,6 +191,7 @@ void CoordinatorHost::GoDown(Crash crash) {
   expired_before_ += core_->statistics().leases_expired;
   core_.reset();
   calls_.clear();
+  unstored_.clear();
   ++life_;
   if (crash == Crash::kPowerLoss && !unsynced_.empty()) {
     size_t kept = world_.random.Below(unsynced_.size());

@@ -83,6 +83,7 @@ class CoordinatorHost {
   void Step(coordinator::Event event);
   void Commit();
   void Write(const std::vector<coordinator::StepResult>& steps);
+  void CheckArtifacts(const coordinator::RowWrite& row);
   void Release(std::vector<coordinator::Reply> replies);
   void GoDown(Crash crash);
   void ScheduleTick();
@@ -100,6 +101,7 @@ class CoordinatorHost {
   Invariants invariants_;
   Acknowledgements acknowledgements_{invariants_};
   std::map<std::string, std::string> artifacts_;  // by digest
+  std::vector<std::string> unstored_;             // handed over, and no row that was written names them
   std::map<uint64_t, Call> calls_;
   std::map<uint64_t, std::string> lease_requests_;  // request id, by call
   uint64_t next_call_ = 1;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -189,6 +190,46 @@ TEST(CheckTest, NamesWhatIsWrongAndWhere) {
   EXPECT_THAT(Found(two_leases), HasSubstr("which is that of"));
 }
 
+TEST(CheckTest, NamesDamagedJudgements) {
+  const std::string key = JudgementKey(1, 1, 0);
+  ASSERT_EQ(States().back().count({Table::kJudgements, key}), 1);
+  auto changed = [&](auto change) {
+    Disk disk = States().back();
+    v1::JudgementBlock block;
+    block.ParseFromString(disk.at({Table::kJudgements, key}));
+    change(block);
+    disk[{Table::kJudgements, key}] = block.SerializeAsString();
+    return std::string(ToStatus(CheckRows(Rows(disk), CheckScope::kWhole)).message());
+  };
+  EXPECT_EQ(changed([](auto&) {}), "");
+  EXPECT_THAT(
+      changed([](auto& block) { block.add_rank(1); }),
+      HasSubstr("table judgements, key 00000000000000010000000100000000: lists of different lengths"));
+  EXPECT_THAT(changed([](auto& block) { block.set_selected(0, !block.selected(0)); }),
+              HasSubstr("round 1 of run 1 has selected 2 samples, and"));
+  EXPECT_THAT(changed([](auto& block) {
+                for (int i = 0; i < block.weight_size(); ++i) {
+                  if (!block.selected(i)) block.set_weight(i, 0.5);
+                }
+              }),
+              HasSubstr("has a weight and is not selected"));
+  EXPECT_THAT(
+      changed([](auto& block) {
+        for (auto* list : {block.mutable_reward(), block.mutable_distance(), block.mutable_weight()}) {
+          list->RemoveLast();
+        }
+        block.mutable_rank()->RemoveLast();
+        block.mutable_selected()->RemoveLast();
+      }),
+      HasSubstr("has selected from 6 samples, and 5 are judged"));
+  Disk moved = States().back();
+  moved[{Table::kJudgements, JudgementKey(1, 1, 1)}] = moved.at({Table::kJudgements, key});
+  EXPECT_THAT(Found(moved), HasSubstr("a row before it is missing or has too few samples"));
+  moved.erase({Table::kJudgements, JudgementKey(1, 1, 1)});
+  moved[{Table::kJudgements, JudgementKey(1, 9, 0)}] = moved.at({Table::kJudgements, key});
+  EXPECT_THAT(Found(moved), HasSubstr("there is no round 9 of run 1 for its judgements"));
+}
+
 TEST(CheckTest, NamesADeletedRowOrDoesWithoutIt) {
   size_t named = 0;
   size_t spared = 0;
@@ -267,7 +308,7 @@ TEST(CheckTest, RandomBytesAreNoRows) {
   std::mt19937 random(7);
   std::vector<Row> rows;
   for (int i = 0; i < 2'000; ++i) {
-    Row row{static_cast<Table>(random() % 10), "", ""};
+    Row row{kTables[random() % std::size(kTables)], "", ""};
     for (size_t n = random() % 24; n > 0; --n) row.key.push_back(static_cast<char>(random()));
     for (size_t n = random() % 64; n > 0; --n) row.value.push_back(static_cast<char>(random()));
     rows.push_back(std::move(row));

@@ -5,9 +5,25 @@
 #include "common/base/digest.h"
 #include "common/base/protocol.h"
 #include "coordinator/state/check.h"
+#include "coordinator/state/judgement_block.h"
 #include "tests/unit/coordinator/fake_results.h"
 
 namespace rsidiff::coordinator {
+
+namespace {
+
+std::optional<Judgement> JudgementOf(const std::map<std::pair<Table, std::string>, std::string>& disk,
+                                     uint64_t run_id, uint32_t round, uint32_t index) {
+  auto row = disk.find({Table::kJudgements, JudgementKey(run_id, round, index / kJudgementBlock)});
+  if (row == disk.end()) return std::nullopt;
+  v1::JudgementBlock block;
+  block.ParseFromString(row->second);
+  const auto judgements = FromBlock(block);
+  if (!judgements.ok() || index % kJudgementBlock >= judgements->size()) return std::nullopt;
+  return (*judgements)[index % kJudgementBlock];
+}
+
+}  // namespace
 
 std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::string>& disk) {
   std::vector<Row> rows;
@@ -18,20 +34,22 @@ std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::s
       run.ParseFromString(disk.at({Table::kRuns, where.second.substr(0, 8)}));
       if (HasEnded(run)) continue;
     }
-    if (where.first == Table::kSamples) {
+    if (where.first == Table::kSamples || where.first == Table::kJudgements) {
       KeyReader key(where.second);
       uint64_t run_id = key.Take(8);
       uint32_t round_number = static_cast<uint32_t>(key.Take(4));
-      auto purpose = static_cast<v1::Purpose>(key.Take(1));
+      const bool sample = where.first == Table::kSamples;
+      auto purpose = sample ? static_cast<v1::Purpose>(key.Take(1)) : v1::PURPOSE_TRAINING;
       v1::RunRecord run;
       v1::RoundRecord round;
-      v1::SampleRecord sample;
       run.ParseFromString(disk.at({Table::kRuns, RunKey(run_id)}));
       round.ParseFromString(disk.at({Table::kRounds, RoundKey(run_id, round_number)}));
-      sample.ParseFromString(value);
       SamplesNeeded needed = NeededSamples(run, round.phase(), purpose);
-      if (needed == SamplesNeeded::kNone || (needed == SamplesNeeded::kSelected && !sample.selected()))
-        continue;
+      if (needed == SamplesNeeded::kNone) continue;
+      if (sample && needed == SamplesNeeded::kSelected) {
+        const auto judgement = JudgementOf(disk, run_id, round_number, static_cast<uint32_t>(key.Take(4)));
+        if (!judgement.has_value() || !judgement->selected) continue;
+      }
     }
     rows.push_back({where.first, where.second, value});
   }
@@ -40,7 +58,7 @@ std::vector<Row> NeededRows(const std::map<std::pair<Table, std::string>, std::s
 
 std::vector<Row> ForkRows(const std::map<std::pair<Table, std::string>, std::string>& disk, uint64_t run_id) {
   std::vector<Row> rows;
-  for (Table table : {Table::kPrompts, Table::kSamples}) {
+  for (Table table : {Table::kPrompts, Table::kJudgements, Table::kSamples}) {
     auto row = disk.lower_bound({table, RunKey(run_id)});
     for (; row != disk.end() && row->first.first == table && row->first.second.substr(0, 8) == RunKey(run_id);
          ++row) {
@@ -66,16 +84,16 @@ void CoreHarness::Fail(const std::string& message) {
   ADD_FAILURE() << message;
 }
 
-void CoreHarness::Commit(StepResult result) {
-  for (std::string& artifact : result.artifacts) artifacts_[Sha256Hex(artifact)] = artifact;
-  for (RowWrite& row : result.rows) {
+void CoreHarness::Commit(const StepResult& result) {
+  for (const std::string& artifact : result.artifacts) artifacts_[Sha256Hex(artifact)] = artifact;
+  for (const RowWrite& row : result.rows) {
     if (row.value.has_value()) {
       disk_[{row.table, row.key}] = *row.value;
     } else {
       disk_.erase({row.table, row.key});
     }
   }
-  for (Reply& reply : result.replies) answers_.emplace(reply.id, std::move(reply.response));
+  for (const Reply& reply : result.replies) answers_.emplace(reply.id, reply.response);
 }
 
 void CoreHarness::Restart(absl::Duration clock_jump) {
@@ -88,8 +106,10 @@ void CoreHarness::Restart(absl::Duration clock_jump) {
   Commit(std::move(recovered->second));
 }
 
-void CoreHarness::Tick() {
-  Commit(core_->Step(now_, {0, coordinator::Tick()}));
+StepResult CoreHarness::TickWithResult() {
+  StepResult result = core_->Step(now_, {0, coordinator::Tick()});
+  Commit(result);
+  return result;
 }
 
 std::optional<absl::StatusOr<Response>> CoreHarness::Call(Request request) {
@@ -144,6 +164,24 @@ bool CoreHarness::MemoryEqualsDisk() const {
         memory[i].table == disk[i].table && memory[i].key == disk[i].key && memory[i].value == disk[i].value;
   }
   return equal;
+}
+
+std::vector<v1::SampleRecord> CoreHarness::Samples(uint64_t run_id, uint32_t round) const {
+  v1::RunRecord run;
+  run.ParseFromString(disk_.at({Table::kRuns, RunKey(run_id)}));
+  const StatisticsMap statistics(run.statistics().begin(), run.statistics().end());
+  std::vector<v1::SampleRecord> samples;
+  const std::string prefix = SamplePrefix(run_id, round, v1::PURPOSE_TRAINING);
+  for (auto row = disk_.lower_bound({Table::kSamples, prefix});
+       row != disk_.end() && row->first.first == Table::kSamples &&
+       row->first.second.compare(0, prefix.size(), prefix) == 0;
+       ++row) {
+    v1::SampleRecord& sample = samples.emplace_back();
+    sample.ParseFromString(row->second);
+    const auto judgement = JudgementOf(disk_, run_id, round, sample.index());
+    if (judgement.has_value()) Explain(run.spec(), statistics, *judgement, sample);
+  }
+  return samples;
 }
 
 absl::Status CoreHarness::CheckDisk() const {

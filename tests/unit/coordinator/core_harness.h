@@ -31,7 +31,9 @@ class CoreHarness {
   std::optional<absl::StatusOr<Response>> CallOnly(Request request);
 
   /// A tick, now.
-  void Tick();
+  void Tick() { TickWithResult(); }
+  /// The same, and what it wanted done.
+  StepResult TickWithResult();
   bool TickIsDue() const { return core_->NextTimer() <= now_; }
 
   /// The answer of a call that has to come at once and to be a `T`.
@@ -59,6 +61,9 @@ class CoreHarness {
   /// True if the core's memory and the disk hold the same.
   bool MemoryEqualsDisk() const;
 
+  /// A round's training samples on the disk, with what the round found about them.
+  std::vector<v1::SampleRecord> Samples(uint64_t run_id, uint32_t round) const;
+
   /// What the check of a whole database finds wrong with the disk.
   absl::Status CheckDisk() const;
 
@@ -85,7 +90,7 @@ class CoreHarness {
   template <class T>
   T Unwrap(const std::optional<absl::StatusOr<Response>>& answer);
   static void Fail(const std::string& message);
-  void Commit(StepResult result);
+  void Commit(const StepResult& result);
 
   CoreOptions options_;
   std::unique_ptr<Core> core_;

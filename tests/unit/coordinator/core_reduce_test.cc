@@ -2,12 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "common/base/digest.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
 
@@ -39,6 +41,7 @@ std::map<std::string, std::string> Results(const CoreHarness& harness) {
     if (where.first == Table::kSamples && sample.ParseFromString(value)) {
       results[where.second] = sample.DebugString();
     }
+    if (where.first == Table::kJudgements) results["judgements " + where.second] = value;
     if (where.first != Table::kRounds) continue;
     v1::RoundRecord round;
     round.ParseFromString(value);
@@ -141,6 +144,80 @@ TEST(CoreReduceTest, RestartBetweenAnyTwoSlicesComesToTheSameEnd) {
   }
 }
 
+v1::SubmitRunRequest ManySamples(uint32_t rounds) {
+  v1::SubmitRunRequest request = SmallRun("submit", rounds);
+  request.mutable_spec()->mutable_sampling()->set_samples_per_prompt(900);
+  request.mutable_spec()->mutable_sampling()->set_chunk(100);
+  request.mutable_spec()->mutable_selection()->set_keep(600);
+  return request;
+}
+
+// Rows of 1,024 judgements, which slices, prompts and blocks of distances begin and end within.
+TEST(CoreReduceTest, JudgementsOfManySamplesAreKeptInBlocks) {
+  std::map<std::string, std::string> whole;
+  for (size_t slice : {1'000'000, 100, 1024}) {
+    CoreHarness harness(Slices(slice));
+    harness.Ok<v1::SubmitRunResponse>(ManySamples(2));
+    harness.Work("w", harness.Register("w"));
+    EXPECT_EQ(harness.GetRun(1).run().state(), v1::RUN_STATE_SUCCEEDED);
+    const std::vector<v1::SampleRecord> samples = harness.Samples(1, 2);
+    EXPECT_EQ(samples.size(), 1800);
+    const auto kept =
+        std::count_if(samples.begin(), samples.end(), [](const auto& s) { return s.selected(); });
+    EXPECT_EQ(kept, harness.GetRun(1).rounds(2).selection().selected());
+    EXPECT_EQ(kept,
+              std::count_if(samples.begin(), samples.end(), [](const auto& s) { return s.weight() > 0; }));
+    EXPECT_TRUE(Sound(harness));
+    if (whole.empty()) whole = Results(harness);
+    EXPECT_EQ(Results(harness), whole) << "slices of " << slice;
+  }
+  EXPECT_EQ(whole.count("judgements " + JudgementKey(1, 2, 1)), 1);
+  EXPECT_EQ(whole.count("judgements " + JudgementKey(1, 2, 2)), 0);
+}
+
+TEST(CoreReduceTest, RestartWithManySamplesComesToTheSameEnd) {
+  CoreHarness whole(Slices(1'000'000));
+  whole.Ok<v1::SubmitRunResponse>(ManySamples(1));
+  whole.Work("w", whole.Register("w"));
+  for (v1::RoundPhase phase : {v1::ROUND_PHASE_SELECT, v1::ROUND_PHASE_WEIGHT}) {
+    for (int slices : {0, 3, 9, 13}) {
+      CoreHarness harness(Slices(300));
+      const uint64_t incarnation = harness.Register("w");
+      harness.Ok<v1::SubmitRunResponse>(ManySamples(1));
+      while (PhaseOfRound(harness, 1) != phase) {
+        harness.CallOnly(harness.Completion("w", incarnation, harness.Lease("w", incarnation).at(0)));
+        while (harness.TickIsDue() && PhaseOfRound(harness, 1) != phase) harness.Tick();
+      }
+      for (int i = 0; i < slices; ++i) harness.Tick();
+      harness.Restart();
+      EXPECT_TRUE(harness.MemoryEqualsDisk());
+      EXPECT_TRUE(Sound(harness));
+      harness.Work("w", harness.Register("w"));
+      EXPECT_EQ(Results(harness), Results(whole)) << "after slice " << slices << " of phase " << phase;
+    }
+  }
+}
+
+TEST(CoreReduceTest, LastTickOfTheWeightsNamesTheManifest) {
+  CoreHarness harness(Slices(1));
+  WorkUntilDue(harness, v1::ROUND_PHASE_WEIGHT);
+  std::set<std::string> handed_over;
+  bool named = false;
+  while (PhaseOfRound(harness, 1) == v1::ROUND_PHASE_WEIGHT) {
+    ASSERT_TRUE(harness.TickIsDue());
+    named = harness.core().NextTickNamesArtifacts();
+    const StepResult step = harness.TickWithResult();
+    EXPECT_EQ(step.name_artifacts, named);
+    EXPECT_TRUE(!named || step.artifacts.empty()) << "they can be stored before";
+    for (const std::string& artifact : step.artifacts) handed_over.insert(Sha256Hex(artifact));
+  }
+  EXPECT_TRUE(named);
+  v1::RoundRecord round;
+  round.ParseFromString(harness.disk().at({Table::kRounds, RoundKey(1, 1)}));
+  ASSERT_FALSE(round.manifest_parts().empty());
+  for (const std::string& part : round.manifest_parts()) EXPECT_EQ(handed_over.count(part), 1);
+}
+
 /// Works until round 1's training is leased, which has kept some of 40 samples; what reports its end.
 v1::CompleteRequest WorkUntilTrained(CoreHarness& harness) {
   const uint64_t incarnation = harness.Register("w");
@@ -229,28 +306,13 @@ TEST(CoreReduceTest, RunThatEndsWhileSamplesAreDroppedDropsAll) {
   EXPECT_TRUE(harness.MemoryEqualsDisk());
 }
 
-/// A round's training samples, of run 1.
-std::vector<v1::SampleRecord> SamplesOf(const CoreHarness& harness, uint32_t round) {
-  std::vector<v1::SampleRecord> samples;
-  for (const auto& [where, value] : harness.disk()) {
-    if (where.first != Table::kSamples) continue;
-    KeyReader key(where.second);
-    key.Take(8);
-    const uint64_t number = key.Take(4);
-    if (number == round && static_cast<v1::Purpose>(key.Take(1)) == v1::PURPOSE_TRAINING) {
-      samples.emplace_back().ParseFromString(value);
-    }
-  }
-  return samples;
-}
-
 TEST(CoreReduceTest, LaterRoundsAreMeasuredByTheStatisticsOfRoundOne) {
   CoreHarness harness;
   const uint64_t incarnation = harness.Register("w");
   harness.Ok<v1::SubmitRunResponse>(SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM));
   harness.Work("w", incarnation);
-  const std::vector<v1::SampleRecord> base = SamplesOf(harness, 1);
-  const std::vector<v1::SampleRecord> later = SamplesOf(harness, 2);
+  const std::vector<v1::SampleRecord> base = harness.Samples(1, 1);
+  const std::vector<v1::SampleRecord> later = harness.Samples(1, 2);
   ASSERT_EQ(base.size(), kSmallRunTrainingSamples);
   ASSERT_EQ(later.size(), kSmallRunTrainingSamples);
   for (const std::string scorer : {"a", "b"}) {
@@ -300,7 +362,7 @@ TEST(CoreReduceTest, ScorerThatSaysTheSameOfEverythingIsNamed) {
   const v1::RunRecord run =
       WorkWithConstantScorers(harness, SubmitWeighing(v1::WEIGHT_METHOD_UNIFORM), {"b"});
   EXPECT_EQ(run.state(), v1::RUN_STATE_SUCCEEDED);
-  for (const auto& sample : SamplesOf(harness, 1)) EXPECT_EQ(sample.z().at("b"), 0);
+  for (const auto& sample : harness.Samples(1, 1)) EXPECT_EQ(sample.z().at("b"), 0);
   const std::string told =
       "scorer b has no say in the selection: it gave 0.25 to each of round 1's 6 samples";
   EXPECT_THAT(WarningTexts(run), ElementsAre(told));

@@ -40,12 +40,8 @@ v1::SubmitRunRequest TwoKept(double ess_floor) {
 }
 
 std::vector<v1::SampleRecord> Selected(const CoreHarness& harness, uint32_t round) {
-  const std::string prefix = SamplePrefix(1, round, v1::PURPOSE_TRAINING);
   std::vector<v1::SampleRecord> samples;
-  for (const auto& [where, value] : harness.disk()) {
-    if (where.first != Table::kSamples || where.second.compare(0, prefix.size(), prefix) != 0) continue;
-    v1::SampleRecord sample;
-    sample.ParseFromString(value);
+  for (v1::SampleRecord& sample : harness.Samples(1, round)) {
     EXPECT_EQ(sample.has_distance(), sample.selected()) << "a dropped sample's distance is not measured";
     if (sample.selected()) samples.push_back(std::move(sample));
   }

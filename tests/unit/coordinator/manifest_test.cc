@@ -18,7 +18,6 @@ TEST(ManifestLineTest, IsAJsonObject) {
   for (const std::string prompt :
        {"a red cube", "\"quoted\" \\ \n\x01", "Fréchet 立方体", "torn \xe7\xab", ""}) {
     for (const double weight : {0.0, 1.0, 0.1, 1.0 / 3, 5e-324, 12345678.9, 1e22}) {
-      sample.set_weight(weight);
       nlohmann::ordered_json line;
       line["prompt"] = prompt;
       line["latents"] = sample.latents();
@@ -26,7 +25,7 @@ TEST(ManifestLineTest, IsAJsonObject) {
       line["image"] = sample.image();
       line["weight"] = weight;
       line["replay"] = weight > 1;
-      EXPECT_EQ(ManifestLine(prompt, sample, weight > 1 ? Replay::kYes : Replay::kNo),
+      EXPECT_EQ(ManifestLine(prompt, sample, weight, weight > 1 ? Replay::kYes : Replay::kNo),
                 line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
     }
   }

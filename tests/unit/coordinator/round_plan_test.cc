@@ -22,18 +22,21 @@ v1::RunSpec Spec(uint32_t per_round, uint32_t samples_per_prompt) {
 }
 
 TEST(RoundPlanTest, PromptOrderIsAPermutationOfThePool) {
-  std::vector<uint32_t> order = PromptOrder(3, 100);
-  EXPECT_EQ(order, PromptOrder(3, 100));
-  EXPECT_NE(order, PromptOrder(4, 100));
+  std::vector<uint32_t> pool;
+  for (uint32_t i = 0; i < 100; ++i) pool.push_back(1000 + 3 * i);
+  std::vector<uint32_t> order = PromptOrder(3, pool);
+  EXPECT_EQ(order, PromptOrder(3, pool));
+  EXPECT_NE(order, PromptOrder(4, pool));
   std::sort(order.begin(), order.end());
-  for (uint32_t i = 0; i < 100; ++i) EXPECT_EQ(order[i], i);
+  EXPECT_EQ(order, pool);
 }
 
 TEST(RoundPlanTest, WindowsGoThroughThePoolBeforeTheyRepeat) {
   v1::RunSpec spec = Spec(3, 1);
   std::multiset<uint32_t> seen;
   for (uint32_t round = 1; round <= 10; ++round) {
-    std::vector<uint32_t> prompts = RoundPrompts(spec, 10, round);
+    std::vector<uint32_t> prompts =
+        RoundPrompts(spec, PromptOrder(11, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}), round);
     ASSERT_EQ(prompts.size(), 3);
     seen.insert(prompts.begin(), prompts.end());
     if (round == 3) {
@@ -44,15 +47,17 @@ TEST(RoundPlanTest, WindowsGoThroughThePoolBeforeTheyRepeat) {
 }
 
 TEST(RoundPlanTest, ZeroOrTooManyPromptsMeanTheWholePool) {
-  EXPECT_EQ(RoundPrompts(Spec(0, 1), 7, 2).size(), 7);
-  EXPECT_EQ(RoundPrompts(Spec(99, 1), 7, 2).size(), 7);
-  EXPECT_TRUE(RoundPrompts(Spec(3, 1), 0, 1).empty());
+  const std::vector<uint32_t> order = PromptOrder(11, {0, 1, 2, 3, 4, 5, 6});
+  EXPECT_EQ(RoundPrompts(Spec(0, 1), order, 2), order);
+  EXPECT_EQ(RoundPrompts(Spec(99, 1), order, 2), order);
+  EXPECT_TRUE(RoundPrompts(Spec(3, 1), {}, 1).empty());
 }
 
 TEST(RoundPlanTest, SamplesAreNumberedByPromptPositionAndSample) {
   v1::RunSpec spec = Spec(2, 3);
-  std::vector<uint32_t> prompts = RoundPrompts(spec, 5, 2);
-  const SamplePlan samples = TrainingSamples(spec, {0, 1, 2, 3, 4}, 2);
+  const std::vector<uint32_t> order = PromptOrder(11, {0, 1, 2, 3, 4});
+  const std::vector<uint32_t> prompts = RoundPrompts(spec, order, 2);
+  const SamplePlan samples = TrainingSamples(spec, order, 2);
   ASSERT_EQ(samples.size(), 6);
   for (uint32_t i = 0; i < 6; ++i) {
     EXPECT_EQ(samples[i].index, i);

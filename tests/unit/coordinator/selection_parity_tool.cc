@@ -48,23 +48,25 @@ std::vector<v1::SampleRecord> ParseSamples(const nlohmann::json& list) {
   return samples;
 }
 
-std::vector<v1::SampleRecord*> Pointers(std::vector<v1::SampleRecord>& samples) {
-  std::vector<v1::SampleRecord*> pointers;
-  for (v1::SampleRecord& sample : samples) pointers.push_back(&sample);
+std::vector<const v1::SampleRecord*> Pointers(const std::vector<v1::SampleRecord>& samples) {
+  std::vector<const v1::SampleRecord*> pointers;
+  for (const v1::SampleRecord& sample : samples) pointers.push_back(&sample);
   return pointers;
 }
 
-/// Fills in the weights of the selected ones.
-SampleWeights Weigh(const v1::WeightSpec& spec, const std::vector<v1::SampleRecord*>& samples) {
+/// Fills in distances and weights of the selected ones.
+SampleWeights Weigh(const v1::WeightSpec& spec, const std::vector<v1::SampleRecord>& samples,
+                    std::vector<Judgement>& judgements) {
   std::vector<WeightInput> inputs;
-  std::vector<v1::SampleRecord*> selected;
-  for (v1::SampleRecord* sample : samples) {
-    if (!sample->selected()) continue;
-    inputs.push_back({sample->prompt_id(), sample->reward(), sample->distance()});
-    selected.push_back(sample);
+  std::vector<Judgement*> selected;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (!judgements[i].selected) continue;
+    judgements[i].distance = samples[i].distance();
+    inputs.push_back({samples[i].prompt_id(), judgements[i].reward, samples[i].distance()});
+    selected.push_back(&judgements[i]);
   }
   SampleWeights weights = ComputeWeights(spec, inputs);
-  for (size_t i = 0; i < selected.size(); ++i) selected[i]->set_weight(weights.weights[i]);
+  for (size_t i = 0; i < selected.size(); ++i) selected[i]->weight = weights.weights[i];
   return weights;
 }
 
@@ -72,16 +74,18 @@ nlohmann::json Result(const nlohmann::json& one) {
   const auto spec = Parse<v1::RunSpec>(one.at("spec"));
   std::vector<v1::SampleRecord> reference = ParseSamples(one.at("reference"));
   std::vector<v1::SampleRecord> samples = ParseSamples(one.at("samples"));
-  const std::vector<v1::SampleRecord*> pointers = Pointers(samples);
   const StatisticsMap statistics =
       ScoreStatistics(Pointers(reference), ScorersFor(spec, v1::PURPOSE_TRAINING));
-  SelectSamples(spec, statistics, pointers);
-  v1::SelectionSummary summary = SummarizeSelection(spec, pointers);
-  const SampleWeights weights = Weigh(spec.weights(), pointers);
+  std::vector<Judgement> judgements = SelectSamples(spec, statistics, Pointers(samples));
+  v1::SelectionSummary summary = SummarizeSelection(spec, Pointers(samples), judgements);
+  const SampleWeights weights = Weigh(spec.weights(), samples, judgements);
   summary.set_effective_sample_size(weights.effective_sample_size);
   summary.set_clipped_share(weights.clipped_share);
   nlohmann::json result = {{"samples", nlohmann::json::array()}, {"summary", Print(summary)}};
-  for (const v1::SampleRecord& sample : samples) result["samples"].push_back(Print(sample));
+  for (size_t i = 0; i < samples.size(); ++i) {
+    Explain(spec, statistics, judgements[i], samples[i]);
+    result["samples"].push_back(Print(samples[i]));
+  }
   return result;
 }
 

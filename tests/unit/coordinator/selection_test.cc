@@ -55,14 +55,19 @@ StatisticsMap StatisticsOf(const std::vector<v1::SampleRecord>& samples,
 
 std::vector<v1::SampleRecord> Select(const v1::RunSpec& spec, const StatisticsMap& statistics,
                                      std::vector<v1::SampleRecord> samples) {
-  std::vector<v1::SampleRecord*> pointers;
-  for (v1::SampleRecord& sample : samples) pointers.push_back(&sample);
-  SelectSamples(spec, statistics, pointers);
+  const std::vector<Judgement> judgements = SelectSamples(spec, statistics, Pointers(samples));
+  for (size_t i = 0; i < samples.size(); ++i) Explain(spec, statistics, judgements[i], samples[i]);
   return samples;
 }
 
 v1::SelectionSummary Summarize(const v1::RunSpec& spec, const std::vector<v1::SampleRecord>& samples) {
-  return SummarizeSelection(spec, Pointers(samples));
+  std::vector<Judgement> judgements;
+  for (const v1::SampleRecord& sample : samples) {
+    Judgement& judgement = judgements.emplace_back();
+    judgement.reward = sample.reward();
+    judgement.selected = sample.selected();
+  }
+  return SummarizeSelection(spec, Pointers(samples), judgements);
 }
 
 std::vector<uint32_t> Selected(const std::vector<v1::SampleRecord>& samples) {
@@ -140,7 +145,9 @@ TEST(ScoreColumnsTest, StatisticsFinishWhatIsLeft) {
 
 TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
   StatisticsMap statistics = {{"a", Statistics(1, 2)}, {"b", Statistics(0, 1)}};
-  auto samples = Select(Spec(v1::SELECTION_METHOD_SUM, 1), statistics,
+  v1::RunSpec spec = Spec(v1::SELECTION_METHOD_SUM, 1);
+  spec.mutable_sampling()->set_samples_per_prompt(2);
+  auto samples = Select(spec, statistics,
                         {Sample(0, 5, 3, 0), Sample(1, 5, 1, 3), Sample(2, 6, 1, 0), Sample(3, 6, 1, -1)});
   EXPECT_DOUBLE_EQ(samples[0].z().at("a"), 1);
   EXPECT_DOUBLE_EQ(samples[0].reward(), 2);  // 2 * 1 + 1 * 0
@@ -149,6 +156,15 @@ TEST(SelectSamplesTest, SumKeepsTheBestOfEachPrompt) {
   EXPECT_EQ(samples[0].rank(), 1);
   EXPECT_EQ(samples[0].reason(), "dropped: place 2 of 2, selection.keep is 1");
   EXPECT_EQ(samples[1].reason(), "kept: best of 2");
+}
+
+TEST(SelectSamplesTest, AJudgedSampleWithoutAScoreIsExplainedAllTheSame) {
+  StatisticsMap statistics = {{"a", Statistics(1, 2)}, {"b", Statistics(0, 1)}};
+  v1::SampleRecord torn = Sample(0, 0, 3, 2);
+  torn.mutable_scores()->erase("a");
+  Explain(Spec(v1::SELECTION_METHOD_SUM, 1), statistics, {}, torn);
+  EXPECT_EQ(torn.z().at("a"), 0);
+  EXPECT_EQ(torn.z().at("b"), 2);
 }
 
 TEST(SelectSamplesTest, ConstantScorerSaysNothing) {

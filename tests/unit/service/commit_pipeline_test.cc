@@ -153,10 +153,92 @@ TEST(CommitPipeline, StoresArtifactsBeforeTheRowsThatNameThem) {
     CommitPipeline pipeline(options);
     StepResult step = StepOf(1);
     step.artifacts = {"manifest"};
+    step.name_artifacts = true;
     pipeline.Submit(std::move(step));
   }
   EXPECT_TRUE(stored_first);
   std::filesystem::remove_all(folder);
+}
+
+/// A store whose Put waits for `open`.
+class SlowStore : public ArtifactStore {
+ public:
+  absl::StatusOr<std::string> Put(absl::string_view bytes) override {
+    open.WaitForNotification();
+    absl::MutexLock lock(&mutex_);
+    stored_.emplace_back(bytes);
+    return Sha256Hex(bytes);
+  }
+  absl::StatusOr<std::string> PutFile(const std::filesystem::path&) override { return Unused(); }
+  absl::StatusOr<std::string> Get(absl::string_view) override { return Unused(); }
+  absl::StatusOr<std::filesystem::path> LocalPath(absl::string_view) override { return Unused(); }
+  absl::StatusOr<bool> Contains(absl::string_view) override { return Unused(); }
+  std::vector<std::string> stored() const {
+    absl::MutexLock lock(&mutex_);
+    return stored_;
+  }
+
+  absl::Notification open;
+
+ private:
+  static absl::Status Unused() { return absl::UnimplementedError("not called by the pipeline"); }
+  mutable absl::Mutex mutex_;
+  std::vector<std::string> stored_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST(CommitPipeline, OnlyRowsThatNameArtifactsWaitForThem) {
+  SlowStore store;
+  absl::Notification answered;
+  std::vector<uint64_t> released;
+  std::vector<size_t> stored;  // artifacts, at each release
+  CommitOptions options;
+  options.artifacts = &store;
+  options.write = [](const std::vector<RowWrite>&, Durability) { return absl::OkStatus(); };
+  options.release = [&](std::vector<Reply> replies) {
+    released.push_back(replies[0].id);
+    stored.push_back(store.stored().size());
+    if (replies[0].id == 2) answered.Notify();
+  };
+  options.fail = [](const absl::Status&) {};
+  CommitPipeline pipeline(options);
+  StepResult early = StepOf(1);
+  early.artifacts = {"one", "two"};
+  pipeline.Submit(std::move(early));
+  pipeline.Submit(StepOf(2));
+  answered.WaitForNotification();
+  EXPECT_EQ(pipeline.artifacts_waiting(), 2u);
+  StepResult naming = StepOf(3);
+  naming.artifacts = {"three"};
+  naming.name_artifacts = true;
+  pipeline.Submit(std::move(naming));
+  pipeline.Submit(StepOf(4));
+  store.open.Notify();
+  pipeline.Finish();
+  EXPECT_EQ(pipeline.artifacts_waiting(), 0u);
+  EXPECT_EQ(store.stored(), (std::vector<std::string>{"one", "two", "three"}));
+  EXPECT_EQ(released, (std::vector<uint64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(stored, (std::vector<size_t>{0, 0, 3, 3}));
+}
+
+TEST(CommitPipeline, ArtifactThatNoRowNamesYetFailsTheCommitToo) {
+  std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / RandomId();
+  auto store = *DirectoryStore::Open(folder);
+  std::filesystem::remove_all(folder);
+  std::ofstream(folder).put('x');  // a file where the folder was
+  absl::Notification failed;
+  CommitOptions options;
+  options.artifacts = store.get();
+  options.write = [](const std::vector<RowWrite>&, Durability) { return absl::OkStatus(); };
+  options.release = [](std::vector<Reply>) {};
+  options.fail = [&failed](const absl::Status&) { failed.Notify(); };
+  CommitPipeline pipeline(options);
+  StepResult step;
+  step.artifacts = {"manifest"};
+  pipeline.Submit(std::move(step));
+  failed.WaitForNotification();
+  pipeline.Submit(StepOf(2));
+  pipeline.Finish();
+  std::filesystem::remove(folder);
 }
 
 TEST(CommitPipeline, ArtifactThatCannotBeStoredFailsTheCommit) {
@@ -171,6 +253,7 @@ TEST(CommitPipeline, ArtifactThatCannotBeStoredFailsTheCommit) {
   CommitPipeline pipeline(options);
   StepResult step = StepOf(1);
   step.artifacts = {"manifest"};
+  step.name_artifacts = true;
   pipeline.Submit(std::move(step));
   pipeline.Finish();
   EXPECT_TRUE(recorder.writes.empty());
