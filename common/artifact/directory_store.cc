@@ -1,5 +1,6 @@
 #include "common/artifact/directory_store.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -127,6 +128,24 @@ bool DirectoryStore::IsSound(absl::string_view digest) const {
   if (!IsDigest(digest)) return false;
   absl::StatusOr<std::string> actual = FileSha256Hex(PathOf(digest));
   return actual.ok() && *actual == digest;
+}
+
+absl::Status DirectoryStore::Visit(const std::function<absl::Status(const StoredArtifact&)>& visit) const {
+  std::error_code error;
+  for (fs::directory_iterator part(folder_, error); !error && part != fs::directory_iterator();
+       part.increment(error)) {
+    if (part->path().filename().string().size() != 2 || !part->is_directory()) continue;
+    for (fs::directory_iterator file(part->path(), error); !error && file != fs::directory_iterator();
+         file.increment(error)) {
+      const std::string digest = file->path().filename().string();
+      struct stat found = {};
+      if (!IsDigest(digest) || lstat(file->path().c_str(), &found) != 0 || !S_ISREG(found.st_mode)) continue;
+      RSIDIFF_RETURN_IF_ERROR(
+          visit({digest, static_cast<uint64_t>(found.st_size), absl::FromTimeT(found.st_mtime)}));
+    }
+  }
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot list ", folder_.string()));
+  return absl::OkStatus();
 }
 
 absl::Status DirectoryStore::Remove(absl::string_view digest) {

@@ -1,12 +1,22 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "common/artifact/store.h"
 
 namespace rsidiff {
+
+/// An artifact as it lies in a folder.
+struct StoredArtifact {
+  std::string digest;
+  uint64_t bytes = 0;
+  absl::Time written;
+};
 
 /// Artifacts in a folder, shared by every process that sees it: DIGEST lies in `aa/DIGEST`, aa its
 /// first two characters. Files are complete and synced before they get their name. Putting an artifact whose
@@ -25,7 +35,10 @@ class DirectoryStore : public ArtifactStore {
   /// True if the artifact is there and its bytes have the digest; reads all of them.
   bool IsSound(absl::string_view digest) const;
 
-  /// Removes a damaged artifact. OK when there is none.
+  /// Calls `visit` for every artifact, in no order, until it returns an error. It may remove that artifact.
+  absl::Status Visit(const std::function<absl::Status(const StoredArtifact&)>& visit) const;
+
+  /// Removes a damaged artifact, or one that nobody needs. OK when there is none.
   absl::Status Remove(absl::string_view digest);
 
   const std::filesystem::path& folder() const { return folder_; }

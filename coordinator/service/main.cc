@@ -14,6 +14,7 @@
 #include "common/telemetry/log.h"
 #include "coordinator/service/coordinator.h"
 #include "coordinator/service/offline_commands.h"
+#include "coordinator/service/prune_command.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -30,10 +31,12 @@ Examples:
       verifies the database of a coordinator that does not run
   rsidiff-coordinator restore --backup /var/lib/rsidiff/backups/20260131T235959Z --data /var/lib/rsidiff-new
       makes a data folder of a backup that `rsidiff backup` wrote
+  rsidiff-coordinator prune --data /var/lib/rsidiff --artifacts /mnt/shared --dry-run
+      says how much of the artifacts nothing needs any more, such as the states of trainings that are over
 
 HTTP: /metrics /healthz /readyz /sd (targets for Prometheus)
-Exit codes: 0 stopped by SIGTERM or SIGINT, nothing found, restored; 1 could not start, could not write its
-data, violations found, not restored; 2 wrong usage)";
+Exit codes: 0 stopped by SIGTERM or SIGINT, nothing found, restored, pruned; 1 could not start, could not write
+its data, violations found, not restored, not pruned; 2 wrong usage)";
 
 struct Arguments {
   CoordinatorOptions coordinator;
@@ -42,6 +45,8 @@ struct Arguments {
   std::string log_level = "info";
   CheckOptions check;
   RestoreOptions restore;
+  PruneOptions prune;
+  double prune_hours = 24;
 };
 
 void AddOptions(CLI::App& app, Arguments& arguments) {
@@ -111,6 +116,35 @@ void AddRestore(CLI::App& app, RestoreOptions& options) {
       "/var/lib/rsidiff-new");
 }
 
+void AddPrune(CLI::App& app, Arguments& arguments) {
+  PruneOptions& options = arguments.prune;
+  CLI::App* prune = app.add_subcommand(
+      "prune", "Remove the artifacts that nothing needs, of a coordinator that does not run");
+  prune->add_option("--data", options.data, "Data folder")->required()->type_name("DIR");
+  prune->add_option("--artifacts", options.artifacts, "Folder of the artifacts; no other cluster's")
+      ->required()
+      ->type_name("DIR");
+  prune->add_option("--backups", options.backups, "Keep what these name, too (default DATA/backups)")
+      ->type_name("DIR");
+  prune->add_option("--older-than", arguments.prune_hours, "Keep younger ones: workers may yet report them")
+      ->check(CLI::Range(1.0, 24.0 * 365))
+      ->capture_default_str()
+      ->type_name("HOURS");
+  prune->add_flag("--dry-run", options.dry_run, "Remove nothing, say how much it would be");
+  prune->add_flag("--json", options.json, "Print the result as one JSON document");
+  prune->footer(
+      "\nKeeps whatever the database or a backup names: models, pictures, latents, checkpoints, manifests, "
+      "and the\n"
+      "states of the training under way. What goes are states of trainings that are over and what "
+      "interrupted\n"
+      "work left. Stop the coordinator for it; workers wait for its return. A copy of a backup elsewhere "
+      "may\n"
+      "name more: put it into a folder and name that with --backups.\n\n"
+      "Exit codes: 0 done; 1 not done, or not all; 2 wrong usage\n\n"
+      "Examples:\n  rsidiff-coordinator prune --data /var/lib/rsidiff --artifacts /mnt/shared --dry-run\n"
+      "  rsidiff-coordinator prune --data /var/lib/rsidiff --artifacts /mnt/shared --older-than 48");
+}
+
 void LogFromGrpc(gpr_log_func_args* entry) {
   if (entry->severity == GPR_LOG_SEVERITY_ERROR) LogDebug(absl::StrCat("grpc: ", entry->message));
 }
@@ -174,6 +208,7 @@ int Main(int argc, char** argv) {
   AddOptions(app, arguments);
   AddCheck(app, arguments.check);
   AddRestore(app, arguments.restore);
+  AddPrune(app, arguments);
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
@@ -184,6 +219,8 @@ int Main(int argc, char** argv) {
   // CLI11 has checked both names.
   ConfigureLog({*ParseLogFormat(arguments.log_format), *ParseLogLevel(arguments.log_level)});
   if (app.got_subcommand("check")) return CheckCommand(arguments.check);
+  arguments.prune.older_than = absl::Hours(arguments.prune_hours);
+  if (app.got_subcommand("prune")) return PruneCommand(arguments.prune);
   if (app.got_subcommand("restore")) return RestoreCommand(arguments.restore);
   if (arguments.coordinator.data.empty()) {
     std::fprintf(stderr, "--data is required\n");

@@ -24,18 +24,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-absl::StatusOr<std::vector<Row>> ReadAll(const Database& database) {
-  std::vector<Row> rows;
-  for (Table table : kTables) {
-    RSIDIFF_RETURN_IF_ERROR(
-        database.VisitRows(table, [&rows, table](const std::string& key, const std::string& value) {
-          rows.push_back({table, key, value});
-          return absl::OkStatus();
-        }));
-  }
-  return rows;
-}
-
 /// Looks for the artifacts that the database names.
 class ArtifactCheck {
  public:
@@ -87,7 +75,7 @@ class ArtifactCheck {
 
 absl::StatusOr<CheckReport> Check(const CheckOptions& options) {
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::OpenReadOnly(options.data / "db"));
-  RSIDIFF_ASSIGN_OR_RETURN(std::vector<Row> rows, ReadAll(*database));
+  RSIDIFF_ASSIGN_OR_RETURN(const std::vector<Row> rows, database->ReadAll());
   CheckReport report = CheckRows(rows, CheckScope::kWhole);
   if (options.artifacts.empty()) return report;
   std::error_code ignored;

@@ -130,6 +130,18 @@ absl::StatusOr<std::vector<Row>> Database::ReadRows(Table table, const std::stri
   return rows;
 }
 
+absl::StatusOr<std::vector<Row>> Database::ReadAll() const {
+  std::vector<Row> rows;
+  for (Table table : kTables) {
+    RSIDIFF_RETURN_IF_ERROR(
+        VisitRows(table, [&rows, table](const std::string& key, const std::string& value) {
+          rows.push_back({table, key, value});
+          return absl::OkStatus();
+        }));
+  }
+  return rows;
+}
+
 absl::Status Database::VisitRows(
     Table table, const std::function<absl::Status(const std::string&, const std::string&)>& visit) const {
   return Scan(*storage_, table, "", "",

@@ -52,6 +52,9 @@ class Database {
   /// Every row that Core::Recover needs: all but the events and the samples of finished rounds.
   absl::StatusOr<std::vector<Row>> ScanForRecovery() const;
 
+  /// Every row of every table.
+  absl::StatusOr<std::vector<Row>> ReadAll() const;
+
   /// Calls `visit(key, value)` for every row of the table in key order, until it returns an error.
   absl::Status VisitRows(
       Table table, const std::function<absl::Status(const std::string&, const std::string&)>& visit) const;

@@ -65,9 +65,9 @@ def save_preprocessor(folder):
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
 
 
-def tokenizer():
+def tokenizer(world=WORLD):
     from transformers import CLIPTokenizer
-    return CLIPTokenizer.from_pretrained(WORLD / "base" / "tokenizer")
+    return CLIPTokenizer.from_pretrained(world / "base" / "tokenizer")
 
 
 def encode(tok, texts, length=77):
