@@ -73,9 +73,7 @@ uint64_t UnetBytes(const std::filesystem::path& model) {
 uint64_t CheckpointBytes(const v1::RunSpec& spec) {
   // An adapter is a hundredth of its model or less.
   const uint64_t model = UnetBytes(spec.model().path());
-  const uint64_t trained = spec.train().method() == v1::TRAIN_METHOD_LORA ? model / 100 : model;
-  const uint64_t states = CeilDivide(spec.train().steps(), spec.train().checkpoint_every());
-  return spec.rounds() * (trained + states * trained * kTrainingStateParts);
+  return spec.rounds() * (spec.train().method() == v1::TRAIN_METHOD_LORA ? model / 100 : model);
 }
 
 uint64_t UnetPasses(uint64_t samples, uint64_t calls, double guidance_scale) {
@@ -198,6 +196,8 @@ absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& pro
   plan.latent_bytes =
       samples * pixels / (geometry.scale_factor * geometry.scale_factor) * kLatentChannels * kLatentBytes;
   plan.checkpoint_bytes = CheckpointBytes(spec);
+  plan.training_state_bytes = plan.checkpoint_bytes * kTrainingStateParts *
+                              CeilDivide(spec.train().steps(), spec.train().checkpoint_every());
   return WithEstimate(spec, drawn, std::move(plan));
 }
 
@@ -225,17 +225,18 @@ std::string WorkText(const RunPlan& plan) {
 }  // namespace
 
 std::string PlanText(const RunPlan& plan) {
-  return absl::StrCat("rounds        ", plan.rounds, " after the base model\n", "a round       ",
-                      plan.prompts_per_round, " prompts, ", plan.samples_per_round, " samples in ",
-                      plan.sampling_tasks_per_round, " tasks, at most ", plan.kept_per_round, " kept\n",
-                      "an evaluation ", plan.evaluation_samples, " samples in ", plan.evaluation_tasks,
-                      " tasks; ", plan.rounds + 1, " evaluations\n", "training      ", plan.train_steps,
-                      " optimizer steps in all\n", "pictures      ", plan.width, " x ", plan.height,
-                      " pixels; ", plan.unet_calls, " UNet passes in all\n", "disk          at most ",
-                      BytesText(static_cast<double>(plan.picture_bytes)), " pictures, ",
-                      BytesText(static_cast<double>(plan.latent_bytes)), " latents, ",
-                      BytesText(static_cast<double>(plan.checkpoint_bytes)),
-                      " checkpoints and training states\n", WorkText(plan));
+  return absl::StrCat(
+      "rounds        ", plan.rounds, " after the base model\n", "a round       ", plan.prompts_per_round,
+      " prompts, ", plan.samples_per_round, " samples in ", plan.sampling_tasks_per_round, " tasks, at most ",
+      plan.kept_per_round, " kept\n", "an evaluation ", plan.evaluation_samples, " samples in ",
+      plan.evaluation_tasks, " tasks; ", plan.rounds + 1, " evaluations\n", "training      ",
+      plan.train_steps, " optimizer steps in all\n", "pictures      ", plan.width, " x ", plan.height,
+      " pixels; ", plan.unet_calls, " UNet passes in all\n", "disk          at most ",
+      BytesText(static_cast<double>(plan.picture_bytes)), " pictures, ",
+      BytesText(static_cast<double>(plan.latent_bytes)), " latents, ",
+      BytesText(static_cast<double>(plan.checkpoint_bytes)), " checkpoints, ",
+      BytesText(static_cast<double>(plan.training_state_bytes)),
+      " training states (`rsidiff-coordinator prune` removes the old ones)\n", WorkText(plan));
 }
 
 std::string PlanJson(const RunPlan& plan) {
@@ -253,6 +254,7 @@ std::string PlanJson(const RunPlan& plan) {
                                        {"picture_bytes", plan.picture_bytes},
                                        {"latent_bytes", plan.latent_bytes},
                                        {"checkpoint_bytes", plan.checkpoint_bytes},
+                                       {"training_state_bytes", plan.training_state_bytes},
                                        {"sampling_flops", plan.sampling_flops},
                                        {"decoding_flops", plan.decoding_flops},
                                        {"scoring_flops", plan.scoring_flops},

@@ -37,6 +37,7 @@ struct RunPlan {
   uint64_t picture_bytes = 0;
   uint64_t latent_bytes = 0;
   uint64_t checkpoint_bytes = 0;
+  uint64_t training_state_bytes = 0;  // of which `rsidiff-coordinator prune` leaves the newest
   // Floating point operations of the whole run (model_flops.h).
   double sampling_flops = 0;  // text encoder, UNet
   double decoding_flops = 0;  // VAE decoder

@@ -104,7 +104,8 @@ TEST(DryRun, ExampleRunFilesOfStableDiffusionArePlanned) {
     // UNet and two states of it, its average and AdamW's two moments.
     EXPECT_EQ(plan["picture_bytes"], expected.drawn_in_all * 786'432);
     EXPECT_EQ(plan["latent_bytes"], expected.drawn_in_all * 65'536);
-    EXPECT_EQ(plan["checkpoint_bytes"], 8 * (1 + 2 * 4) * kUnetFileBytes);
+    EXPECT_EQ(plan["checkpoint_bytes"], 8 * kUnetFileBytes);
+    EXPECT_EQ(plan["training_state_bytes"], 8 * 2 * 4 * kUnetFileBytes);
     // The known work of one pass, in FLOP: UNet 0.803e12, VAE decoder 2.515e12, text encoder 0.013e12;
     // ViT-H/14 0.335e12 and 0.047e12, ViT-L/14 0.162e12 and 0.013e12.
     const double sampling = (drawn + evaluated) * (102 * 0.803e12 + 0.013e12);
