@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/run/distance.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/run_text.h"
 
@@ -24,10 +25,6 @@ std::string MeanText(const google::protobuf::Map<std::string, v1::ScorerStatisti
 std::string StartText(const v1::RoundRecord& round) {
   return absl::StrCat("round ", round.starts_from(), round.starts_from() == 0 ? " (the base model)" : "",
                       round.starts_from() + 1 == round.round() ? "" : ", rolled back");
-}
-
-bool MeasuresDistances(const v1::WeightSpec& weights) {
-  return weights.method() == v1::WEIGHT_METHOD_GAUSSIAN || weights.method() == v1::WEIGHT_METHOD_KNN;
 }
 
 void PrintSelection(const v1::SelectionSummary& selection, const v1::WeightSpec& weights, std::ostream& out) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "common/run/distance.h"
 #include "common/scorer/scorer_family.h"
 #include "coordinator/cli/model_config.h"
 #include "coordinator/cli/model_flops.h"
@@ -144,19 +145,6 @@ absl::StatusOr<RunPlan> WithEstimate(const v1::RunSpec& spec, const Drawn& drawn
        plan.training_flops / Rate(spec.train().precision(), plan.gpu)) /
       3600;
   return plan;
-}
-
-}  // namespace
-
-namespace {
-
-// A single sample has no neighbours at all: it is weighed as by `uniform`.
-absl::Status CheckNeighbours(const v1::WeightSpec& weights, uint64_t samples) {
-  const bool enough = samples < 2 || samples > weights.neighbours();
-  if (weights.method() != v1::WEIGHT_METHOD_KNN || enough) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("weights.neighbours is ", weights.neighbours(),
-                                                 ", and round 1 draws only ", samples,
-                                                 " samples: more samples are needed than neighbours"));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/run/distance.h"
 #include "common/scorer/scorer_family.h"
 #include "coordinator/schedule/round_plan.h"
 
@@ -46,14 +47,7 @@ bool NeedsEmbeddings(const v1::RunSpec& spec) {
 }
 
 bool NeedsReference(const v1::RunSpec& spec) {
-  switch (spec.weights().method()) {
-    case v1::WEIGHT_METHOD_GAUSSIAN:
-    case v1::WEIGHT_METHOD_KNN:
-    case v1::WEIGHT_METHOD_UNSPECIFIED:
-      return true;
-    default:
-      return false;
-  }
+  return MeasuresDistances(spec.weights());
 }
 
 bool NeedsMoments(const v1::RunSpec& spec) {

@@ -22,10 +22,6 @@ inline constexpr uint32_t kWeightBlock = 4096;
 /// Samples that one MOMENTS task takes, in whole chunks.
 inline constexpr uint32_t kMomentsBlock = 4096;
 
-/// Samples of round 1 whose distances FIT_REFERENCE standardises all distances by: enough for their mean to
-/// be known to a hundredth of their deviation.
-inline constexpr uint32_t kOwnDistances = 16'384;
-
 /// Prompts that one EMBED task takes.
 inline constexpr uint32_t kEmbedBlock = 1024;
 

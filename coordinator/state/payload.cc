@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/run/distance.h"
 #include "coordinator/schedule/task_graph.h"
 
 namespace rsidiff::coordinator {

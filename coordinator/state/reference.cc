@@ -1,4 +1,7 @@
+#include <string>
+
 #include "absl/strings/str_cat.h"
+#include "common/run/distance.h"
 #include "coordinator/schedule/task_graph.h"
 #include "coordinator/state/core_impl.h"
 
@@ -6,13 +9,11 @@ namespace rsidiff::coordinator {
 
 void Core::Impl::RequireReference(Run& run, const Round& round) {
   const size_t samples = round.plan.at(v1::PURPOSE_TRAINING).size();
-  const v1::WeightSpec& weights = run.record.spec().weights();
   if (round.record.round() != 1 || !NeedsReference(run.record.spec())) return;
   if (samples >= 2) {
-    if (weights.method() != v1::WEIGHT_METHOD_KNN || samples > weights.neighbours()) return;
-    return EndRun(run, v1::RUN_STATE_FAILED,
-                  absl::StrCat("weights.neighbours is ", weights.neighbours(), ", and round 1 has only ",
-                               samples, " samples: more samples are needed than neighbours"));
+    const absl::Status enough = CheckNeighbours(run.record.spec().weights(), samples);
+    if (!enough.ok()) EndRun(run, v1::RUN_STATE_FAILED, std::string(enough.message()));
+    return;
   }
   run.record.mutable_spec()->mutable_weights()->set_method(v1::WEIGHT_METHOD_UNIFORM);
   Warn(

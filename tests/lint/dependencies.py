@@ -12,14 +12,15 @@ ENGINE = ["common/base", "common/image", "common/text"]
 ALLOWED = {
     "common/base": [],
     "common/rpc": COMMON,
+    "common/run": ["proto"],
     "common/scorer": ["proto"],
     "common/config": COMMON + ["proto", "common/scorer"],
     "common/artifact": COMMON + ["proto", "common/rpc"],
     "common/telemetry": COMMON + ["proto"],
     "common/image": COMMON,
     "common/text": COMMON,
-    "coordinator/schedule": COMMON + ["proto", "common/scorer"],
-    "coordinator/state": COMMON + ["proto", "coordinator/schedule"],
+    "coordinator/schedule": COMMON + ["proto", "common/run", "common/scorer"],
+    "coordinator/state": COMMON + ["proto", "common/run", "coordinator/schedule"],
     "coordinator/prompt": COMMON + ["proto"],
     "coordinator/judge": COMMON + ["proto"],
     "coordinator/service": ["common", "proto", "coordinator/state", "coordinator/schedule"],
@@ -29,7 +30,7 @@ ALLOWED = {
     "worker/sampler": ENGINE + ["worker/tensor", "worker/model"],
     "worker/scorer": ENGINE + ["worker/tensor", "worker/model"],
     "worker/train": ENGINE + ["worker/tensor", "worker/model", "worker/sampler"],
-    "worker/phase": ENGINE + ["common/artifact", "proto", "worker/tensor", "worker/model", "worker/sampler", "worker/scorer", "worker/train"],
+    "worker/phase": ENGINE + ["common/artifact", "common/run", "proto", "worker/tensor", "worker/model", "worker/sampler", "worker/scorer", "worker/train"],
     "worker/agent": ["common", "proto", "worker/phase"],
     "worker/command": ["common", "proto", "worker"],
     "worker/main.cc": ["worker/command"],
@@ -46,7 +47,7 @@ LIBRARIES = [
     (re.compile(r"^prometheus/|^httplib\.h$"), "prometheus-cpp or cpp-httplib",
      ["common/telemetry", "coordinator/service", "coordinator/judge/judge_client", "worker/agent"]),
     (re.compile(r"\.pb\.h$"), "protobuf messages",
-     ["common/scorer", "common/config", "common/artifact", "common/telemetry", "coordinator", "worker/phase", "worker/agent", "worker/command"]),
+     ["common/run", "common/scorer", "common/config", "common/artifact", "common/telemetry", "coordinator", "worker/phase", "worker/agent", "worker/command"]),
 ]
 # The scheduler is pure: no clock, thread, lock or file of the standard library either.
 PURE = re.compile(r"^(thread|mutex|chrono|fstream|filesystem|random|condition_variable|absl/synchronization/.*|absl/time/clock\.h)$")

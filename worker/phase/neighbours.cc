@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/run/distance.h"
 
 namespace rsidiff::worker {
 namespace {
@@ -14,9 +15,6 @@ namespace {
 // Rows compared at a time, so that memory grows with the reference and not with its square.
 constexpr int64_t kRows = 512;
 constexpr double kItself = 1e-3;
-// Rows whose distances stand for those of all: enough for their mean to be known to a hundredth of their
-// deviation, and the work grows with the reference and not with its square.
-constexpr int64_t kOwnDistances = 16'384;
 
 absl::Status CheckCount(int64_t rows, uint32_t neighbours) {
   if (rows > static_cast<int64_t>(neighbours)) return absl::OkStatus();

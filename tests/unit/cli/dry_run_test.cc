@@ -145,7 +145,7 @@ TEST(DryRun, MoreNeighboursThanSamplesAreRefused) {
   const CommandOutcome refused = submit("8");
   EXPECT_EQ(refused.code, ExitCode::kUsage);
   EXPECT_THAT(refused.err,
-              HasSubstr("weights.neighbours is 8, and round 1 draws only 8 samples: more samples are "
+              HasSubstr("weights.neighbours is 8, and round 1 has only 8 samples: more samples are "
                         "needed than neighbours"));
 }
 
