@@ -62,7 +62,7 @@ absl::StatusOr<std::string> SamplingCheckpoint(const Database& database, uint64_
 }
 
 v1::Purpose PurposeOf(v1::Purpose asked) {
-  return asked == v1::PURPOSE_UNSPECIFIED ? v1::PURPOSE_TRAINING : asked;
+  return asked == v1::PURPOSE_EVALUATION ? v1::PURPOSE_EVALUATION : v1::PURPOSE_TRAINING;
 }
 
 // The run that has the round's samples: a fork shows its parent's rounds, which are older than itself.
@@ -119,8 +119,7 @@ absl::StatusOr<std::string> SampleReader::Prompt(uint32_t prompt_id) {
 
 absl::StatusOr<v1::GetSampleResponse> GetSample(const Database& database,
                                                 const v1::GetSampleRequest& request) {
-  const v1::Purpose purpose =
-      request.purpose() == v1::PURPOSE_EVALUATION ? v1::PURPOSE_EVALUATION : v1::PURPOSE_TRAINING;
+  const v1::Purpose purpose = PurposeOf(request.purpose());
   RSIDIFF_ASSIGN_OR_RETURN(const v1::RunRecord run, Holder(database, request.run_id(), request.round()));
   const uint64_t run_id = run.id();
   RSIDIFF_ASSIGN_OR_RETURN(const std::string checkpoint,
