@@ -39,9 +39,7 @@ absl::Status JudgedSamples::ReadBlock(uint32_t block) {
   RSIDIFF_ASSIGN_OR_RETURN(const std::optional<std::string> value,
                            database_->Read(Table::kJudgements, JudgementKey(run_id_, round_, block)));
   if (!value.has_value()) return absl::OkStatus();
-  v1::JudgementBlock stored;
-  absl::StatusOr<std::vector<Judgement>> judgements = absl::InvalidArgumentError("not a JudgementBlock");
-  if (stored.ParseFromString(*value)) judgements = FromBlock(stored);
+  absl::StatusOr<std::vector<Judgement>> judgements = ParseBlock(*value);
   if (!judgements.ok()) {
     return absl::DataLossError(absl::StrCat("stored judgements ", block, " of round ", round_, " in run ",
                                             run_id_, " cannot be read: ", judgements.status().message()));

@@ -6,7 +6,6 @@
 #include <set>
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -40,26 +39,6 @@ struct PruneReport {
   Kind removed;
 };
 
-/// The states of trainings under way, also the earlier ones, which a damaged one gives way to. `rows` are in
-/// the order of the tables, and sound.
-void AddTrainingStates(const std::vector<Row>& rows, Digests& digests) {
-  std::set<std::pair<uint64_t, uint32_t>> training;
-  for (const Row& row : rows) {
-    v1::RoundRecord round;
-    if (row.table == Table::kRounds && round.ParseFromString(row.value) &&
-        round.phase() == v1::ROUND_PHASE_TRAIN) {
-      training.insert({round.run_id(), round.round()});
-    }
-    v1::GenerationRecord generation;
-    if (row.table != Table::kGenerations || !generation.ParseFromString(row.value) ||
-        training.count({generation.run_id(), generation.round()}) == 0) {
-      continue;
-    }
-    digests.insert(generation.checkpoint());
-    for (const auto& checkpoint : generation.earlier_checkpoints()) digests.insert(checkpoint.digest());
-  }
-}
-
 /// Adds what the database in `folder` names, with the files of the folders among it.
 absl::Status AddNamed(const fs::path& folder, DirectoryStore& store, Digests& digests) {
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::OpenReadOnly(folder));
@@ -72,7 +51,7 @@ absl::Status AddNamed(const fs::path& folder, DirectoryStore& store, Digests& di
     RSIDIFF_ASSIGN_OR_RETURN(const v1::FolderManifest manifest, ReadFolderManifest(store, digest));
     for (const auto& file : manifest.files()) digests.insert(file.digest());
   }
-  AddTrainingStates(rows, digests);
+  digests.insert(report.spare_artifacts.begin(), report.spare_artifacts.end());
   return absl::OkStatus();
 }
 

@@ -329,6 +329,9 @@ void DatabaseCheck::CheckGenerations() {
     Use(before->checkpoint(), {ArtifactUse::Kind::kFile, Table::kGenerations,
                                GenerationKey(name.first, name.second, before->generation()),
                                absl::StrCat("training state of ", RoundText(name.first, name.second))});
+    for (const auto& earlier : before->earlier_checkpoints()) {
+      report_.spare_artifacts.insert(earlier.digest());
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct CheckReport {
   std::vector<Violation> violations;  // in table order, at most 10'000
   std::map<Table, size_t> rows;
   std::map<std::string, ArtifactUse> artifacts;  // by digest; kWhole has those of samples too
+  // Earlier states of trainings under way, which a damaged one gives way to. They may be missing.
+  std::set<std::string> spare_artifacts;
 };
 
 /// Which rows there are: all of a database, or those that Database::ScanForRecovery gives.

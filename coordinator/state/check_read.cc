@@ -75,9 +75,7 @@ void DatabaseCheck::ReadJudgements(const Row& row) {
   const auto round = static_cast<uint32_t>(key.Take(4));
   const uint64_t block = key.Take(4);
   if (!key.Complete()) return Fault(row.table, row.key, "key has a wrong length");
-  v1::JudgementBlock stored;
-  if (!Parse(row, stored)) return;
-  absl::StatusOr<std::vector<Judgement>> judgements = FromBlock(stored);
+  const absl::StatusOr<std::vector<Judgement>> judgements = ParseBlock(row.value);
   if (!judgements.ok()) return Fault(row.table, row.key, std::string(judgements.status().message()));
   std::vector<Judgement>& all = judgements_[{run_id, round}];
   if (block * kJudgementBlock != all.size()) {

@@ -133,11 +133,8 @@ absl::StatusOr<std::vector<Row>> Database::ReadRows(Table table, const std::stri
 absl::StatusOr<std::vector<Row>> Database::ReadAll() const {
   std::vector<Row> rows;
   for (Table table : kTables) {
-    RSIDIFF_RETURN_IF_ERROR(
-        VisitRows(table, [&rows, table](const std::string& key, const std::string& value) {
-          rows.push_back({table, key, value});
-          return absl::OkStatus();
-        }));
+    RSIDIFF_ASSIGN_OR_RETURN(std::vector<Row> more, ReadRows(table, ""));
+    rows.insert(rows.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
   }
   return rows;
 }

@@ -56,4 +56,10 @@ absl::StatusOr<std::vector<Judgement>> FromBlock(const v1::JudgementBlock& block
   return judgements;
 }
 
+absl::StatusOr<std::vector<Judgement>> ParseBlock(const std::string& value) {
+  v1::JudgementBlock block;
+  if (block.ParseFromString(value)) return FromBlock(block);
+  return absl::InvalidArgumentError(absl::StrCat("value is not a ", block.GetTypeName()));
+}
+
 }  // namespace rsidiff::coordinator

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,5 +22,8 @@ v1::JudgementBlock ToBlock(absl::Span<const Judgement> judgements);
 
 /// INVALID_ARGUMENT: the lists differ in length, are empty or longer than a block, or a number is not finite.
 absl::StatusOr<std::vector<Judgement>> FromBlock(const v1::JudgementBlock& block);
+
+/// Of a row's value; INVALID_ARGUMENT also when it is no JudgementBlock.
+absl::StatusOr<std::vector<Judgement>> ParseBlock(const std::string& value);
 
 }  // namespace rsidiff::coordinator

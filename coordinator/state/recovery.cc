@@ -168,9 +168,7 @@ absl::Status Core::Impl::LoadJudgements(const Row& row) {
   if (NeededSamples(run, round->record.phase(), v1::PURPOSE_TRAINING) == SamplesNeeded::kNone) {
     return absl::OkStatus();
   }
-  v1::JudgementBlock stored;
-  RSIDIFF_RETURN_IF_ERROR(Parse(row, stored));
-  absl::StatusOr<std::vector<Judgement>> judgements = FromBlock(stored);
+  const absl::StatusOr<std::vector<Judgement>> judgements = ParseBlock(row.value);
   if (!judgements.ok()) return BadRow(row, judgements.status().message());
   if (block * kJudgementBlock != round->judgements.size()) {
     return BadRow(row, "a row before it is missing or has too few samples");

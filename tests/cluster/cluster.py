@@ -140,6 +140,20 @@ class Cluster:
         return parse_metrics(self.worker_page(name, "/metrics"))
 
 
+def training_states(cluster):
+    """(step, file) of each training state among the artifacts, read with safetensors itself."""
+    from safetensors import safe_open
+
+    for path in (cluster.data / "artifacts").glob("??/*"):
+        try:
+            with safe_open(path, "np") as file:
+                metadata = file.metadata() or {}
+        except Exception:
+            continue
+        if metadata.get("kind") == "rsidiff training state":
+            yield int(metadata["step"]), path
+
+
 def shapes_run(name, **changes):
     """A small run on the shapes model; `changes` replaces or adds keys of the run file's sections."""
     clip = {"path": str(SHAPES / "clip"), "tokenizer": str(SHAPES / "base/tokenizer"), "type": "clipscore"}

@@ -3,9 +3,8 @@
 The single steps of it, with every rank killed and stopped at every point, are in tests/unit/worker/train.
 """
 import pytest
-from safetensors import safe_open
 
-from cluster import Cluster, shapes_run
+from cluster import Cluster, shapes_run, training_states
 from processes import fetch, parse_metrics, wait_until
 from scenario import Outcome
 
@@ -113,20 +112,6 @@ def test_a_stopped_founder_is_left_behind_and_fenced(reference, tmp_path):
             assert training.worker_metric(name, 'regroups_total{cause="failure"}') == 1
 
 
-def training_states(cluster):
-    """{step: file} of the training states among the artifacts, read with safetensors itself."""
-    found = {}
-    for path in (cluster.data / "artifacts").glob("??/*"):
-        try:
-            with safe_open(path, "np") as file:
-                metadata = file.metadata() or {}
-        except Exception:
-            continue
-        if metadata.get("kind") == "rsidiff training state":
-            found[int(metadata["step"])] = path
-    return found
-
-
 def test_steps_go_on_without_the_coordinator_and_a_damaged_checkpoint_is_refused(reference, tmp_path):
     with Cluster(tmp_path) as cluster:
         members = [cluster.start_worker(name) for name in ("a", "b", "c")]
@@ -146,7 +131,7 @@ def test_steps_go_on_without_the_coordinator_and_a_damaged_checkpoint_is_refused
         for member in members:
             member.kill()
         last = training.checkpoint_step()
-        state = training_states(cluster)[last]
+        state = dict(training_states(cluster))[last]
         state.write_bytes(state.read_bytes()[:-1000])
 
         cluster.start_worker("d")

@@ -16,9 +16,7 @@ std::optional<Judgement> JudgementOf(const std::map<std::pair<Table, std::string
                                      uint64_t run_id, uint32_t round, uint32_t index) {
   auto row = disk.find({Table::kJudgements, JudgementKey(run_id, round, index / kJudgementBlock)});
   if (row == disk.end()) return std::nullopt;
-  v1::JudgementBlock block;
-  block.ParseFromString(row->second);
-  const auto judgements = FromBlock(block);
+  const auto judgements = ParseBlock(row->second);
   if (!judgements.ok() || index % kJudgementBlock >= judgements->size()) return std::nullopt;
   return (*judgements)[index % kJudgementBlock];
 }
