@@ -24,8 +24,6 @@ namespace {
 
 constexpr uint32_t kLatentChannels = 4;
 constexpr uint64_t kLatentBytes = 4;  // fp32, whatever the run computes in
-// A training state is parameters, two moments and the moving average.
-constexpr uint64_t kTrainingStateParts = 4;
 // In forward passes: the backward pass multiplies twice as often.
 constexpr double kForwardAndBackward = 3;
 
@@ -72,9 +70,21 @@ uint64_t UnetBytes(const std::filesystem::path& model) {
 }
 
 uint64_t CheckpointBytes(const v1::RunSpec& spec) {
-  // An adapter is a hundredth of its model or less.
   const uint64_t model = UnetBytes(spec.model().path());
-  return spec.rounds() * (spec.train().method() == v1::TRAIN_METHOD_LORA ? model / 100 : model);
+  if (spec.train().method() != v1::TRAIN_METHOD_LORA) return spec.rounds() * model;
+  // An adapter of rank 32 is less than a hundredth of its model, and grows with the rank.
+  return spec.rounds() * CeilDivide(model * spec.train().lora().rank(), 3200);
+}
+
+// The trained parameters, AdamW's two moments, and the moving average where there is one.
+uint64_t TrainingStateParts(const v1::RunSpec& spec) {
+  return spec.train().ema_decay() > 0 ? 4 : 3;
+}
+
+// None is written after the last step: that is the checkpoint.
+uint64_t TrainingStatesOfARound(const v1::RunSpec& spec) {
+  const uint64_t every = spec.train().checkpoint_every();
+  return every == 0 ? 0 : (uint64_t{spec.train().steps()} - 1) / every;
 }
 
 uint64_t UnetPasses(uint64_t samples, uint64_t calls, double guidance_scale) {
@@ -184,8 +194,7 @@ absl::StatusOr<RunPlan> PlanRun(const v1::RunSpec& spec, const PromptCounts& pro
   plan.latent_bytes =
       samples * pixels / (geometry.scale_factor * geometry.scale_factor) * kLatentChannels * kLatentBytes;
   plan.checkpoint_bytes = CheckpointBytes(spec);
-  plan.training_state_bytes = plan.checkpoint_bytes * kTrainingStateParts *
-                              CeilDivide(spec.train().steps(), spec.train().checkpoint_every());
+  plan.training_state_bytes = plan.checkpoint_bytes * TrainingStateParts(spec) * TrainingStatesOfARound(spec);
   return WithEstimate(spec, drawn, std::move(plan));
 }
 

@@ -84,6 +84,41 @@ absl::StatusOr<absl::string_view> CsvPrompt(absl::string_view line, const Column
   return line.substr(comma + 1);
 }
 
+bool IsInQuotes(absl::string_view prompt) {
+  prompt = absl::StripAsciiWhitespace(prompt);
+  return prompt.size() > 1 && prompt.front() == '"' && prompt.back() == '"';
+}
+
+// What the rows of a .csv tell about it together, since no single one shows how it was written.
+class CsvRows {
+ public:
+  explicit CsvRows(Columns columns) : columns_(columns) {}
+
+  void Add(absl::string_view line, absl::string_view prompt) {
+    ++rows_;
+    quoted_ += IsInQuotes(prompt) ? 1 : 0;
+    filled_ +=
+        std::count(line.begin(), line.end(), ',') + 1 >= static_cast<ptrdiff_t>(columns_.count) ? 1 : 0;
+  }
+
+  // HPD's header names four columns and its rows have two, with commas in the second. Rows that have all the
+  // columns would each end in something that is no prompt.
+  absl::Status Check() const {
+    if (!columns_.header || columns_.count < 3 || rows_ == 0 || filled_ < rows_) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("every row fills the ", columns_.count,
+                     " columns of the header; a row is INDEX,PROMPT, since prompts hold commas"));
+  }
+
+  bool SeemsQuoted() const { return 2 * quoted_ > rows_; }
+
+ private:
+  Columns columns_;
+  size_t rows_ = 0;
+  size_t quoted_ = 0;
+  size_t filled_ = 0;
+};
+
 // Collects prompts of any number of files.
 class Collector {
  public:
@@ -141,7 +176,8 @@ class Collector {
  private:
   absl::Status AddLines(absl::string_view text, const std::string& file, absl::string_view ending) {
     size_t number = 0;
-    Columns columns;
+    std::optional<Columns> columns;
+    std::optional<CsvRows> csv;
     for (absl::string_view line : absl::StrSplit(text, '\n')) {
       ++number;
       absl::ConsumeSuffix(&line, "\r");
@@ -151,16 +187,25 @@ class Collector {
         RSIDIFF_RETURN_IF_ERROR(Add(line, place));
         continue;
       }
-      const char separator = ending == ".tsv" ? '\t' : ',';
-      if (number == 1) {
-        columns = ReadHeader(line, separator);
-        if (columns.header) continue;
+      if (!columns) {
+        columns = ReadHeader(line, ending == ".tsv" ? '\t' : ',');
+        if (ending == ".csv") csv.emplace(*columns);
+        if (columns->header) continue;
       }
-      absl::StatusOr<absl::string_view> prompt =
-          ending == ".tsv" ? TsvPrompt(line, columns) : CsvPrompt(line, columns);
+      absl::StatusOr<absl::string_view> prompt = csv ? CsvPrompt(line, *columns) : TsvPrompt(line, *columns);
       if (!prompt.ok())
         return absl::InvalidArgumentError(absl::StrCat(place, ": ", prompt.status().message()));
+      if (csv) csv->Add(line, *prompt);
       RSIDIFF_RETURN_IF_ERROR(Add(*prompt, place));
+    }
+    return csv ? Conclude(*csv, file) : absl::OkStatus();
+  }
+
+  absl::Status Conclude(const CsvRows& rows, const std::string& file) {
+    if (absl::Status status = rows.Check(); !status.ok()) return Annotate(status, file);
+    if (rows.SeemsQuoted()) {
+      list_.warnings.push_back(absl::StrCat(
+          file, ": most prompts are in double quotes, which are kept: a .csv is read without quoting"));
     }
     return absl::OkStatus();
   }

@@ -25,9 +25,9 @@ struct LoadedPrompts {
 ///   .tsv   no quoting (PartiPrompts). The first line is a header if one of its columns is called prompt,
 ///          caption or text: that has the prompts. Else the first column has them
 ///   .csv   INDEX,PROMPT: everything after the first comma, no quoting (HPD). A first line that does not
-///   begin
-///          with a number is a header; if it has one column, called prompt, caption or text, the whole row is
-///          the prompt
+///          begin with a number is a header; if it has one column, called prompt, caption or text, the whole
+///          row is the prompt. A file whose every row fills three or more columns of its header is refused;
+///          one whose prompts are mostly in quotes gets a warning
 ///   .json  a list of texts, or of objects that have a text under prompt, caption or text
 /// White space around a prompt is taken off and blank ones are skipped. INVALID_ARGUMENT names file and
 /// line (for JSON: the element): not UTF-8, malformed, a zero byte, a prompt over kMaxPromptBytes, or no

@@ -77,5 +77,10 @@ def test_torch_is_loaded_from_the_environment_that_is_named(tree, tmp_path):
         assert loaded == {f"{torch}/lib{name}.so" for name in ("torch", "torch_cpu", "c10")}
 
 
-def test_examples_are_there(tree):
-    assert (tree / "share/rsidiff/examples/shapes/base/model_index.json").exists()
+def test_examples_are_there_with_all_that_is_no_download(tree):
+    share = tree / "share/rsidiff"
+    assert (share / "examples/shapes/base/model_index.json").exists()
+    assert (share / "convert/convert_scorer.py").exists() and (share / "docs/run-file.md").exists()
+    for example in (share / "examples").glob("*.yaml"):
+        run = subprocess.run([tree / "bin/rsidiff", "run", "submit", example, "--dry-run"], capture_output=True, text=True)
+        assert "prompts" not in run.stderr, run.stderr

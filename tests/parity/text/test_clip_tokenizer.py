@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 SOURCE = Path(os.environ["RSIDIFF_SOURCE"])
 TOOL = Path(os.environ["RSIDIFF_BIN"]) / "tokenize_text"
 SHAPES = SOURCE / "deploy/examples/shapes/base/tokenizer"
-PROMPTS = SOURCE / "tests/data/prompts"
+PROMPTS = SOURCE / "deploy/examples/prompts"
 
 
 def public_prompts():

@@ -23,7 +23,7 @@ constexpr const char* kSets[] = {"PartiPrompts.tsv", "HPD_prompt.csv", "hpsv2_ph
 
 std::vector<std::string> Prompts(const std::string& set) {
   const absl::StatusOr<LoadedPrompts> list =
-      ReadPromptFiles({absl::StrCat(RSIDIFF_SOURCE_DIR, "/tests/data/prompts/", set)});
+      ReadPromptFiles({absl::StrCat(RSIDIFF_SOURCE_DIR, "/deploy/examples/prompts/", set)});
   EXPECT_TRUE(list.ok()) << list.status();
   return list.ok() ? list->prompts : std::vector<std::string>();
 }

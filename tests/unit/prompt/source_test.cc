@@ -20,7 +20,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 std::filesystem::path DataFile(const std::string& name) {
-  return std::filesystem::path(RSIDIFF_SOURCE_DIR) / "tests/data/prompts" / name;
+  return std::filesystem::path(RSIDIFF_SOURCE_DIR) / "deploy/examples/prompts" / name;
 }
 
 LoadedPrompts Read(const std::string& name) {
@@ -112,6 +112,27 @@ TEST(PromptSource, RefusesACsvOfOtherColumns) {
               HasSubstr("p.csv:2: the header names column 1 of 2 for the prompt"));
   EXPECT_THAT(ErrorOf("id,kind,prompt\n1,x,a cat\n", "p.csv"),
               HasSubstr("p.csv:2: the header names column 3 of 3 for the prompt"));
+  EXPECT_EQ(
+      ErrorOf("id,prompt,kind\n1,a cat,x\n2,a dog, red,y\n", "p.csv"),
+      "p.csv: every row fills the 3 columns of the header; a row is INDEX,PROMPT, since prompts hold commas");
+  EXPECT_THAT(ParsePrompts("id,prompt,kind\n1,a cat, red\n2,a dog\n", "p.csv")->prompts,
+              ElementsAre("a cat, red", "a dog"));
+}
+
+TEST(PromptSource, BlankLinesBeforeAHeaderAreNoPrompts) {
+  EXPECT_THAT(ParsePrompts("\n \nCategory\tPrompt\nAnimals\ta dog\n", "p.tsv")->prompts,
+              ElementsAre("a dog"));
+  EXPECT_THAT(ParsePrompts("\r\nprompt\r\na cat, red\r\n", "p.csv")->prompts, ElementsAre("a cat, red"));
+}
+
+TEST(PromptSource, WarnsOfACsvThatIsQuoted) {
+  const auto list = ParsePrompts("0,\"a cat, red\"\n1,\"a dog\"\n2,a cow\n", "p.csv");
+  ASSERT_TRUE(list.ok()) << list.status();
+  EXPECT_THAT(list->prompts, ElementsAre("\"a cat, red\"", "\"a dog\"", "a cow"));
+  EXPECT_THAT(list->warnings,
+              ElementsAre("p.csv: most prompts are in double quotes, which are kept: a .csv is "
+                          "read without quoting"));
+  EXPECT_THAT(Read("HPD_prompt.csv").warnings, IsEmpty());
 }
 
 TEST(PromptSource, ReadsEveryJsonForm) {
