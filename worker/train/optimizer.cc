@@ -4,7 +4,7 @@
 
 namespace rsidiff::worker {
 
-double ClipGradNorm(const std::vector<at::Tensor>& gradients, double max_norm) {
+double GradNorm(const std::vector<at::Tensor>& gradients) {
   std::vector<at::Tensor> row_norms;
   row_norms.reserve(gradients.size());
   // Rows first, then fp64 over the rows: one long fp32 sum would lose digits on large models.
@@ -12,12 +12,13 @@ double ClipGradNorm(const std::vector<at::Tensor>& gradients, double max_norm) {
     row_norms.push_back(
         at::linalg_vector_norm(flat.view({-1, FlatLayout::kAlignment}), 2, at::IntArrayRef{1}));
   }
-  const double norm = at::linalg_vector_norm(at::cat(row_norms).to(at::kDouble), 2).item<double>();
-  if (max_norm > 0.0 && norm > max_norm) {
-    const double scale = max_norm / (norm + 1e-6);
-    for (const at::Tensor& flat : gradients) flat.mul_(scale);
-  }
-  return norm;
+  return at::linalg_vector_norm(at::cat(row_norms).to(at::kDouble), 2).item<double>();
+}
+
+void ClipToNorm(double norm, double max_norm, const std::vector<at::Tensor>& gradients) {
+  if (max_norm <= 0.0 || norm <= max_norm) return;
+  const double scale = max_norm / (norm + 1e-6);
+  for (const at::Tensor& flat : gradients) flat.mul_(scale);
 }
 
 void ApplyAdamW(const AdamWOptions& options, double learning_rate, const std::vector<at::Tensor>& gradients,

@@ -15,10 +15,12 @@ struct AdamWOptions {
   double weight_decay = 0.01;
 };
 
-/// L2 norm over all gradients. Where it exceeds `max_norm` (and that is above 0) scales them by
-/// max_norm / (norm + 1e-6), as torch.nn.utils.clip_grad_norm_. Returns the norm before the scaling.
-/// Waits for the device.
-double ClipGradNorm(const std::vector<at::Tensor>& gradients, double max_norm);
+/// L2 norm over all gradients. Waits for the device.
+double GradNorm(const std::vector<at::Tensor>& gradients);
+
+/// Where `norm`, the gradients' own, exceeds `max_norm` (and that is above 0) scales them by
+/// max_norm / (norm + 1e-6), as torch.nn.utils.clip_grad_norm_.
+void ClipToNorm(double norm, double max_norm, const std::vector<at::Tensor>& gradients);
 
 /// One step of AdamW with decoupled weight decay (Loshchilov and Hutter 2019, as torch.optim.AdamW) on the
 /// buckets of `state`; adds 1 to state.step.

@@ -173,6 +173,8 @@ absl::StatusOr<ProcessGroup::Pending> ProcessGroup::StartSum(const at::Tensor& t
 }
 
 absl::Status ProcessGroup::Wait(const Pending& pending) {
+  // Each of the operations under way would wait for its own timeout, one after another.
+  if (state_->failed) return absl::UnavailableError("training operation: the group is broken");
   const WorkPointer& work = *static_cast<WorkPointer*>(pending.work_.get());
   try {
     if (state_->options.device.is_cuda()) {

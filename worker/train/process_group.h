@@ -69,6 +69,7 @@ class ProcessGroup {
 
   /// Starts summing `tensor` over the members, in place.
   absl::StatusOr<Pending> StartSum(const at::Tensor& tensor);
+  /// Blocks for the timeout at most; not at all once an operation has failed.
   absl::Status Wait(const Pending& pending);
 
   absl::Status Sum(const at::Tensor& tensor);

@@ -145,16 +145,14 @@ absl::StatusOr<RunOutcome> Trainer::RunSteps(const Membership& membership, Proce
     const absl::StatusOr<StepResult> result = ComputeStep(group, Asked(callbacks.should_regroup));
     if (absl::IsUnavailable(result.status())) return PeerFailed(state_.step, result.status());
     if (!result.ok()) return result.status();
-    const double norm = ClipGradNorm(gradients_->flats(), options_.max_grad_norm);
-    if (!std::isfinite(norm)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("training step ", state_.step, ": the gradient is not finite"));
-    }
+    const absl::StatusOr<double> norm = ClipGradients(group);
+    if (absl::IsUnavailable(norm.status())) return PeerFailed(state_.step, norm.status());
+    if (!norm.ok()) return norm.status();
     FaultPoint("train.reduced");
     StepReport report = Apply(result->loss);
     report.generation = membership.generation;
     report.world = membership.group.world;
-    report.grad_norm = norm;
+    report.grad_norm = *norm;
     FaultPoint("train.applied");
     if (callbacks.on_step) callbacks.on_step(report);
     const bool last = state_.step >= steps;
@@ -166,6 +164,23 @@ absl::StatusOr<RunOutcome> Trainer::RunSteps(const Membership& membership, Proce
     if (result->regroup && !last) return RunOutcome{RunEnd::kRegroup, state_.step, ""};
   }
   return RunOutcome{RunEnd::kFinished, state_.step, ""};
+}
+
+absl::StatusOr<double> Trainer::ClipGradients(ProcessGroup* group) {
+  double norm = GradNorm(gradients_->flats());
+  if (group != nullptr) {
+    // Another kind of processor sums in another order: with a norm of its own each member's parameters would
+    // part from the others'.
+    const at::Tensor shared = at::full({1}, norm, at::TensorOptions().dtype(at::kDouble).device(device_));
+    RSIDIFF_RETURN_IF_ERROR(group->Broadcast(shared, 0));
+    norm = shared.item<double>();
+  }
+  if (!std::isfinite(norm)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("training step ", state_.step, ": the gradient is not finite"));
+  }
+  ClipToNorm(norm, options_.max_grad_norm, gradients_->flats());
+  return norm;
 }
 
 Trainer::LocalSums Trainer::ComputeGradients(ProcessGroup* group, int rank, int world) {

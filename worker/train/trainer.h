@@ -129,6 +129,8 @@ class Trainer {
                                       const TrainerCallbacks& callbacks);
   LocalSums ComputeGradients(ProcessGroup* group, int rank, int world);
   absl::StatusOr<StepResult> ComputeStep(ProcessGroup* group, bool regroup);
+  /// Returns the norm before the clipping, rank 0's for all. UNAVAILABLE: a peer is gone.
+  absl::StatusOr<double> ClipGradients(ProcessGroup* group);
   absl::Status CheckFinite(const at::Tensor& report) const;
   StepReport Apply(double loss);
   void PublishParameters();

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <c10/core/CachingDeviceAllocator.h>
@@ -131,6 +132,25 @@ TEST_F(NcclTest, GroupIsAbortedDuringARunningOperation) {
   auto next = Join();
   ASSERT_NE(next, nullptr);
   ExpectRightSum(*next);
+}
+
+// A whole UNet's gradients are many sums; together they may take no longer to fail than one.
+TEST_F(NcclTest, SumsUnderWayFailTogether) {
+  constexpr int kSums = 8;
+  auto group = Join(absl::Milliseconds(500));
+  ASSERT_NE(group, nullptr);
+  at::Tensor product = StartWork(/*seconds=*/10);
+  std::vector<ProcessGroup::Pending> sums;
+  for (int i = 0; i < kSums; ++i) {
+    auto sum = group->StartSum(product);
+    ASSERT_TRUE(sum.ok()) << sum.status();
+    sums.push_back(*std::move(sum));
+  }
+  const auto start = steady_clock::now();
+  for (const ProcessGroup::Pending& sum : sums) {
+    EXPECT_EQ(group->Wait(sum).code(), absl::StatusCode::kUnavailable);
+  }
+  EXPECT_LT(SecondsSince(start), 1.5);
 }
 
 TEST_F(NcclTest, FiftyGroupsAfterEachOtherLeaveNothingBehind) {
