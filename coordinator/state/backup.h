@@ -46,10 +46,10 @@ struct RestoreReport {
 };
 
 /// Verifies the backup and makes `data`, a folder that is new or empty, a coordinator's data folder with
-/// it. No worker of the past goes on with what it holds: leases are ended, workers have to register again,
-/// and the counters of epochs, incarnations, generations, events and runs are moved beyond all that may
-/// have been handed out since. FAILED_PRECONDITION: `data` is not empty. Doing it again after a crash is
-/// safe.
+/// it, of this program's schema. No worker of the past goes on with what it holds: leases are ended, workers
+/// have to register again, and the counters of epochs, incarnations, generations, events and runs are moved
+/// beyond all that may have been handed out since. FAILED_PRECONDITION: `data` is not empty. Doing it again
+/// after a crash is safe.
 absl::StatusOr<RestoreReport> RestoreBackup(const std::filesystem::path& backup,
                                             const std::filesystem::path& data, absl::Time now);
 

@@ -66,6 +66,8 @@ CheckReport CheckRows(const std::vector<Row>& rows, CheckScope scope) {
 CheckReport DatabaseCheck::Run(const std::vector<Row>& rows) {
   for (const Row& row : rows) Read(row);
   CheckMeta(!rows.empty());
+  // Schema 1 kept what a round found in the samples' own rows.
+  const bool judged_in_blocks = !meta_.has_value() || meta_->schema_version() != 1;
   for (const auto& [id, run] : runs_) {
     CheckRun(run);
     CheckPrompts(run);
@@ -83,7 +85,7 @@ CheckReport DatabaseCheck::Run(const std::vector<Row>& rows) {
     for (v1::Purpose purpose : {v1::PURPOSE_TRAINING, v1::PURPOSE_EVALUATION}) {
       CheckSamples(run->second, round, purpose);
     }
-    CheckJudgements(run->second, round);
+    if (judged_in_blocks) CheckJudgements(run->second, round);
   }
   for (const auto& [id, task] : tasks_) {
     if (rounds_.count({id.run_id, id.round}) == 0) Fault(id, "has no round");
@@ -190,6 +192,8 @@ void DatabaseCheck::CheckRun(const v1::RunRecord& run) {
   use.kind = ArtifactUse::Kind::kFile;
   use.owner = absl::StrCat("reference of ", RunText(run.id()));
   Use(run.reference(), use);
+  use.owner = absl::StrCat("filtered prompts of ", RunText(run.id()));
+  Use(run.inputs().rejected_prompts(), use);
 }
 
 void DatabaseCheck::CheckPrompts(const v1::RunRecord& run) {

@@ -44,8 +44,8 @@ enum class CheckScope { kWhole, kRecovery };
 /// Holds the rows against every rule about them: keys and values have their form; counters lie beyond what
 /// was handed out; a run has its prompts and rounds, a round its tasks, in the states that its phase
 /// allows; a token is valid for one task and one live worker; what a finished task stored is there, with
-/// the seeds that the run file gives, and nothing that no finished task stored; generations grow. No input
-/// makes it fail: what cannot be parsed is a violation too.
+/// the seeds that the run file gives, and nothing that no finished task stored; generations grow. Rows of
+/// schema 1 have no judgements to look at. No input makes it fail: what cannot be parsed is a violation too.
 CheckReport CheckRows(const std::vector<Row>& rows, CheckScope scope);
 
 /// DATA_LOSS with the first violations, OK if there is none.

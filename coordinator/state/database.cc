@@ -27,6 +27,7 @@ std::string PrefixEnd(std::string prefix) {
 template <class Visit>
 absl::Status Scan(const Storage& storage, Table table, const std::string& prefix, const std::string& start,
                   Visit visit) {
+  if (storage.family(table) == nullptr) return absl::OkStatus();
   std::string end = PrefixEnd(prefix);
   rocksdb::Slice bound(end);
   rocksdb::ReadOptions options;
@@ -158,6 +159,7 @@ absl::Status Database::WriteCheckpoint(const std::filesystem::path& folder) cons
 }
 
 absl::StatusOr<std::optional<std::string>> Database::Read(Table table, const std::string& key) const {
+  if (storage_->family(table) == nullptr) return std::nullopt;
   std::string value;
   rocksdb::Status read = storage_->db().Get({}, storage_->family(table), key, &value);
   if (read.IsNotFound()) return std::nullopt;

@@ -32,14 +32,15 @@ struct DatabaseOptions {
 class Database {
  public:
   /// Opens the database in `folder`, made if it is not there, and brings one of an earlier schema to this
-  /// program's. FAILED_PRECONDITION: another coordinator
-  /// holds it, it belongs to a cluster other than `options.cluster_id`, it is of a newer schema, or it is
-  /// not one of ours; nothing in it was changed then.
+  /// program's. FAILED_PRECONDITION: another coordinator holds it, it belongs to a cluster other than
+  /// `options.cluster_id`, it is of a newer schema, or it is not one of ours; nothing in it was changed then.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& folder,
                                                         const DatabaseOptions& options = {});
 
-  /// Opens it for reading and changes nothing in it. No coordinator can start on it meanwhile.
-  /// NOT_FOUND: there is no database in `folder`; others as Open, and one of an earlier schema is refused.
+  /// Opens it for reading and changes nothing in it. No coordinator can start on it meanwhile. One of an
+  /// earlier schema is read as it is: a table that it does not have is empty. NOT_FOUND: there is no database
+  /// in `folder`; others as Open, and FAILED_PRECONDITION: Open began to bring it to this program's schema
+  /// and was cut off, so that it holds rows of both.
   static absl::StatusOr<std::unique_ptr<Database>> OpenReadOnly(const std::filesystem::path& folder);
   ~Database();
 

@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/base/status_macros.h"
 #include "coordinator/schedule/selection.h"
 #include "coordinator/state/judgement_block.h"
@@ -15,12 +17,14 @@
 namespace rsidiff::coordinator {
 namespace {
 
-absl::StatusOr<uint32_t> SchemaOf(const Database& database) {
+/// Without a version where the database is a fresh one.
+absl::StatusOr<v1::MetaRecord> MetaOf(const Database& database) {
   RSIDIFF_ASSIGN_OR_RETURN(const auto value, database.Read(Table::kMeta, std::string(kMetaKey)));
   v1::MetaRecord meta;
-  if (!value.has_value()) return kSchemaVersion;  // a fresh one
-  if (!meta.ParseFromString(*value)) return absl::DataLossError("table meta cannot be read");
-  return meta.schema_version();
+  if (value.has_value() && !meta.ParseFromString(*value)) {
+    return absl::DataLossError("table meta cannot be read");
+  }
+  return meta;
 }
 
 /// Takes what the round found out of a row of schema 1; nothing where it has found nothing yet.
@@ -89,16 +93,95 @@ class JudgementMove {
   std::vector<RowWrite> rows_;
 };
 
-}  // namespace
+/// Fills what is missing before and between a round's blocks, given in key order. Of the rounds that a fork
+/// shares schema 1 stored the selected samples only: so a block that was moved ends with the last of them,
+/// and one without any is not there. A round's last block may be short.
+class JudgementGaps {
+ public:
+  explicit JudgementGaps(Database& database) : database_(database) {}
 
-absl::Status MigrateSchema(Database& database) {
-  RSIDIFF_ASSIGN_OR_RETURN(const uint32_t schema, SchemaOf(database));
-  if (schema >= 2) return absl::OkStatus();
+  absl::Status Add(const std::string& key, const std::string& value) {
+    KeyReader reader(key);
+    const uint64_t run_id = reader.Take(8);
+    const RoundName round(run_id, static_cast<uint32_t>(reader.Take(4)));
+    const auto block = static_cast<uint32_t>(reader.Take(4));
+    if (!reader.Complete()) return BadRow(key, "key has a wrong length");
+    absl::StatusOr<std::vector<Judgement>> judgements = ParseBlock(value);
+    if (!judgements.ok()) return BadRow(key, judgements.status().message());
+    if (round != round_) {
+      round_ = round;
+      next_ = 0;
+      before_.clear();
+    }
+    const bool cut_short = !before_.empty() && before_.size() < kJudgementBlock;
+    if (cut_short || next_ < block) {
+      RSIDIFF_ASSIGN_OR_RETURN(const uint32_t samples, SampleCount());
+      // A damaged number may ask for millions of rows.
+      if (uint64_t{block} * kJudgementBlock >= samples) return BadRow(key, "is beyond the round's samples");
+    }
+    if (cut_short) {
+      before_.resize(kJudgementBlock);
+      RSIDIFF_RETURN_IF_ERROR(Write(next_ - 1, before_));
+    }
+    for (; next_ < block; ++next_) {
+      RSIDIFF_RETURN_IF_ERROR(Write(next_, std::vector<Judgement>(kJudgementBlock)));
+    }
+    before_ = *std::move(judgements);
+    next_ = block + 1;
+    return absl::OkStatus();
+  }
+
+ private:
+  using RoundName = std::pair<uint64_t, uint32_t>;
+
+  static absl::Status BadRow(const std::string& key, absl::string_view what) {
+    return absl::DataLossError(
+        absl::StrCat("table judgements, key ", absl::BytesToHexString(key), ": ", what));
+  }
+
+  /// Those that the round selected from; 0 where it is missing or cannot be read.
+  absl::StatusOr<uint32_t> SampleCount() const {
+    RSIDIFF_ASSIGN_OR_RETURN(const auto value,
+                             database_.Read(Table::kRounds, RoundKey(round_.first, round_.second)));
+    v1::RoundRecord round;
+    if (!value.has_value() || !round.ParseFromString(*value)) return 0;
+    return round.selection().samples();
+  }
+
+  absl::Status Write(uint32_t block, const std::vector<Judgement>& judgements) {
+    return database_.Write({{Table::kJudgements, JudgementKey(round_.first, round_.second, block),
+                             DeterministicBytes(ToBlock(judgements))}},
+                           Database::Durability::kWal);
+  }
+
+  Database& database_;
+  RoundName round_;
+  uint32_t next_ = 0;              // the block after those that are there
+  std::vector<Judgement> before_;  // of block next_ - 1
+};
+
+absl::Status MoveJudgements(Database& database) {
   JudgementMove move(database);
   RSIDIFF_RETURN_IF_ERROR(database.VisitRows(
       Table::kSamples,
       [&move](const std::string& key, const std::string& value) { return move.Add(key, value); }));
-  return move.Write();
+  RSIDIFF_RETURN_IF_ERROR(move.Write());
+  // Looks at what is stored by now, so also at what a move that was cut off stored.
+  JudgementGaps gaps(database);
+  return database.VisitRows(Table::kJudgements, [&gaps](const std::string& key, const std::string& value) {
+    return gaps.Add(key, value);
+  });
+}
+
+}  // namespace
+
+absl::Status MigrateSchema(Database& database) {
+  RSIDIFF_ASSIGN_OR_RETURN(v1::MetaRecord meta, MetaOf(database));
+  if (meta.schema_version() != 1) return absl::OkStatus();
+  RSIDIFF_RETURN_IF_ERROR(MoveJudgements(database));
+  meta.set_schema_version(2);
+  return database.Write({{Table::kMeta, std::string(kMetaKey), DeterministicBytes(meta)}},
+                        Database::Durability::kSync);
 }
 
 }  // namespace rsidiff::coordinator

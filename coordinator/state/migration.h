@@ -5,9 +5,9 @@
 
 namespace rsidiff::coordinator {
 
-/// Rewrites what earlier schemas stored otherwise, a part at a time: cut off and begun again it comes to the
-/// same end. The schema version is left for the coordinator to raise when it starts on the database.
-/// Database's errors.
+/// Rewrites what earlier schemas stored otherwise, a part at a time, and raises the schema version last: cut
+/// off and begun again it comes to the same end. Database's errors, and DATA_LOSS names a row that cannot be
+/// moved.
 ///   1 -> 2  what a round found about a sample moves out of the sample's row, into table judgements
 absl::Status MigrateSchema(Database& database);
 

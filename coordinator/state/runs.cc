@@ -165,10 +165,12 @@ absl::StatusOr<Response> Core::Impl::Handle(const ForkRun& call) {
   }
   RSIDIFF_ASSIGN_OR_RETURN(v1::RunSpec spec, ForkSpec(parent.record.spec(), request));
   if (parent.ended()) {
-    bool recalled = RecallInputs(parent, call.parent).ok();
-    if (!recalled || !HasForkedRows(parent, request.from_round())) {
+    const absl::Status recalled = RecallInputs(parent, call.parent);
+    if (!recalled.ok() || !HasForkedRows(parent, request.from_round())) {
       ForgetInputs(parent);
-      return absl::UnavailableError(absl::StrCat("run ", parent.id(), " is just ending; try again"));
+      // Its last rows may not be written yet; where trying again does not help, what is missed tells why.
+      return absl::UnavailableError(absl::StrCat("run ", parent.id(), " is just ending; try again",
+                                                 recalled.ok() ? "" : ": ", recalled.message()));
     }
   }
   Run& run = AddFork(request, std::move(spec));

@@ -98,23 +98,6 @@ absl::Status NotOurs(const std::filesystem::path& folder, absl::string_view why)
       absl::StrCat("database ", folder.string(), " is not one of rsidiff's: ", why));
 }
 
-/// What reads a database cannot migrate it. FAILED_PRECONDITION: it lacks a table of this schema.
-absl::Status CheckTables(const std::filesystem::path& folder) {
-  std::vector<std::string> names;
-  const rocksdb::Status listed =
-      rocksdb::DB::ListColumnFamilies(ReadingOptions(nullptr), folder.string(), &names);
-  if (!listed.ok()) return absl::OkStatus();  // opening it says why
-  const std::set<std::string> there(names.begin(), names.end());
-  if (there.count(std::string(TableName(Table::kMeta))) == 0) return absl::OkStatus();
-  for (Table table : kTables) {
-    if (there.count(std::string(TableName(table))) > 0) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("database ", folder.string(), " has no table ", TableName(table),
-                     ": an earlier version wrote it. Start rsidiff-coordinator on it once, which adds it"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status OpenError(const std::filesystem::path& folder, const rocksdb::Status& opened) {
   std::string text = opened.ToString();
   // The file LOCK, but not a path that happens to have the word in it.
@@ -125,12 +108,27 @@ absl::Status OpenError(const std::filesystem::path& folder, const rocksdb::Statu
   return ToStatus(opened, absl::StrCat("opening database ", folder.string()));
 }
 
-absl::Status CheckMeta(const std::string& value, const std::filesystem::path& folder,
-                       const std::string& cluster_id) {
-  v1::MetaRecord meta;
-  if (!meta.ParseFromString(value)) {
-    return absl::DataLossError(absl::StrCat("table meta of database ", folder.string(), " cannot be read"));
+/// False for a database of schema 1, which had no table judgements. FAILED_PRECONDITION: another one is
+/// missing.
+absl::StatusOr<bool> HasJudgements(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  const rocksdb::Status listed =
+      rocksdb::DB::ListColumnFamilies(ReadingOptions(nullptr), folder.string(), &names);
+  if (!listed.ok()) return OpenError(folder, listed);
+  const std::set<std::string> there(names.begin(), names.end());
+  auto has = [&there](Table table) { return there.count(std::string(TableName(table))) > 0; };
+  if (!has(Table::kMeta)) return NotOurs(folder, "it has no table meta");
+  for (Table table : kTables) {
+    if (has(table) || table == Table::kJudgements) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("database ", folder.string(), " has no table ", TableName(table),
+                     ": its making was cut off. Start rsidiff-coordinator on it, which adds it"));
   }
+  return has(Table::kJudgements);
+}
+
+absl::Status CheckMeta(const v1::MetaRecord& meta, const std::filesystem::path& folder,
+                       const std::string& cluster_id) {
   if (meta.schema_version() > kSchemaVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat("database ", folder.string(), " was written by a newer version: schema ",
@@ -191,7 +189,9 @@ Storage::Storage(rocksdb::DB* db, std::vector<rocksdb::ColumnFamilyHandle*> fami
     : lock_(std::move(lock)), db_(db), families_(std::move(families)) {}
 
 Storage::~Storage() {
-  for (rocksdb::ColumnFamilyHandle* family : families_) db_->DestroyColumnFamilyHandle(family);
+  for (rocksdb::ColumnFamilyHandle* family : families_) {
+    if (family != nullptr) db_->DestroyColumnFamilyHandle(family);
+  }
   db_->Close();
 }
 
@@ -216,14 +216,19 @@ absl::StatusOr<std::unique_ptr<Storage>> Storage::OpenForReading(const std::file
     return absl::NotFoundError(absl::StrCat("no database in ", folder.string()));
   }
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(folder));
-  RSIDIFF_RETURN_IF_ERROR(CheckTables(folder));
+  RSIDIFF_ASSIGN_OR_RETURN(const bool has_judgements, HasJudgements(folder));
+  constexpr auto kJudgementsPlace = static_cast<std::ptrdiff_t>(Table::kJudgements);
+  std::vector<rocksdb::ColumnFamilyDescriptor> present = Families();
+  if (!has_judgements) present.erase(present.begin() + kJudgementsPlace);
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
   rocksdb::Status opened =
-      rocksdb::DB::OpenForReadOnly(ReadingOptions(nullptr), folder.string(), Families(), &families, &db);
+      rocksdb::DB::OpenForReadOnly(ReadingOptions(nullptr), folder.string(), present, &families, &db);
   if (!opened.ok()) return OpenError(folder, opened);
+  if (!has_judgements) families.insert(families.begin() + kJudgementsPlace, nullptr);
   auto storage = absl::WrapUnique(new Storage(db, std::move(families), std::move(lock)));
   RSIDIFF_RETURN_IF_ERROR(storage->CheckOwner(folder, ""));
+  RSIDIFF_RETURN_IF_ERROR(storage->CheckOneSchema(folder));
   return storage;
 }
 
@@ -252,14 +257,36 @@ absl::Status Storage::CheckBeforeWriting(const std::filesystem::path& folder,
   return telling.size() < 2 ? absl::OkStatus() : storage.CheckOwner(folder, options.cluster_id);
 }
 
+/// Absent in a database that is empty. DATA_LOSS: it cannot be parsed.
+absl::StatusOr<std::optional<v1::MetaRecord>> Storage::ReadMeta(const std::filesystem::path& folder) const {
+  std::string value;
+  const std::string key(kMetaKey);
+  rocksdb::Status read = db_->Get({}, family(Table::kMeta), key, &value);
+  if (read.IsNotFound()) return std::nullopt;
+  RSIDIFF_RETURN_IF_ERROR(ToStatus(read, absl::StrCat("reading database ", folder.string())));
+  v1::MetaRecord meta;
+  if (meta.ParseFromString(value)) return meta;
+  return absl::DataLossError(absl::StrCat("table meta of database ", folder.string(), " cannot be read"));
+}
+
 /// FAILED_PRECONDITION unless it is empty or `cluster_id`'s and of a known schema.
 absl::Status Storage::CheckOwner(const std::filesystem::path& folder, const std::string& cluster_id) const {
-  std::string meta;
-  const std::string key(kMetaKey);
-  rocksdb::Status read = db_->Get({}, family(Table::kMeta), key, &meta);
-  if (read.IsNotFound()) return absl::OkStatus();
-  RSIDIFF_RETURN_IF_ERROR(ToStatus(read, absl::StrCat("reading database ", folder.string())));
-  return CheckMeta(meta, folder, cluster_id);
+  RSIDIFF_ASSIGN_OR_RETURN(const std::optional<v1::MetaRecord> meta, ReadMeta(folder));
+  return meta.has_value() ? CheckMeta(*meta, folder, cluster_id) : absl::OkStatus();
+}
+
+/// FAILED_PRECONDITION: a coordinator made the tables of this program's schema in a database of an earlier
+/// one, and did not come to the end of moving rows there. What only reads cannot finish that.
+absl::Status Storage::CheckOneSchema(const std::filesystem::path& folder) const {
+  RSIDIFF_ASSIGN_OR_RETURN(const std::optional<v1::MetaRecord> meta, ReadMeta(folder));
+  // A version of 0 is damage, which a check of the rows names.
+  const bool earlier =
+      meta.has_value() && meta->schema_version() > 0 && meta->schema_version() < kSchemaVersion;
+  if (!earlier || family(Table::kJudgements) == nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("database ", folder.string(), " was being brought from schema ", meta->schema_version(),
+                   " to ", kSchemaVersion, " when its coordinator ended. Start rsidiff-coordinator on it, ",
+                   "which finishes that"));
 }
 
 }  // namespace rsidiff::coordinator

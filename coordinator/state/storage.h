@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +13,7 @@
 #include "coordinator/state/database.h"
 #include "coordinator/state/row.h"
 #include "rocksdb/db.h"
+#include "rsidiff/v1/round.pb.h"
 
 namespace rsidiff::coordinator {
 
@@ -29,6 +32,7 @@ class Storage {
   ~Storage();
 
   rocksdb::DB& db() const { return *db_; }
+  /// Null: a table that the earlier schema of a database which is only read does not have.
   rocksdb::ColumnFamilyHandle* family(Table table) const { return families_[static_cast<size_t>(table)]; }
 
  private:
@@ -37,7 +41,9 @@ class Storage {
           std::unique_ptr<FolderLock> lock);
 
   static absl::Status CheckBeforeWriting(const std::filesystem::path& folder, const DatabaseOptions& options);
+  absl::StatusOr<std::optional<v1::MetaRecord>> ReadMeta(const std::filesystem::path& folder) const;
   absl::Status CheckOwner(const std::filesystem::path& folder, const std::string& cluster_id) const;
+  absl::Status CheckOneSchema(const std::filesystem::path& folder) const;
 
   const std::unique_ptr<FolderLock> lock_;  // reading only; RocksDB itself locks what it writes
   const std::unique_ptr<rocksdb::DB> db_;

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/digest.h"
 #include "common/base/protocol.h"
 #include "google/protobuf/stubs/logging.h"
 #include "tests/unit/coordinator/core_harness.h"
@@ -188,6 +189,19 @@ TEST(CheckTest, NamesWhatIsWrongAndWhere) {
     break;
   }
   EXPECT_THAT(Found(two_leases), HasSubstr("which is that of"));
+}
+
+TEST(CheckTest, TheFilteredPromptsOfARunAreNamed) {
+  CoreHarness harness;
+  v1::SubmitRunRequest request = SmallRun("submit", 1);
+  const std::string filtered = Sha256Hex("filtered prompts");
+  request.mutable_inputs()->set_rejected_prompts(filtered);
+  harness.Ok<v1::SubmitRunResponse>(request);
+  const CheckReport report = CheckRows(Rows(harness.disk()), CheckScope::kWhole);
+  EXPECT_TRUE(ToStatus(report).ok()) << ToStatus(report);
+  ASSERT_EQ(report.artifacts.count(filtered), 1);
+  EXPECT_EQ(report.artifacts.at(filtered).owner, "filtered prompts of run 1");
+  EXPECT_TRUE(report.artifacts.at(filtered).kind == ArtifactUse::Kind::kFile);
 }
 
 TEST(CheckTest, NamesDamagedJudgements) {

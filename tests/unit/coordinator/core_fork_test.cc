@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "tests/unit/coordinator/core_harness.h"
 #include "tests/unit/coordinator/fake_results.h"
 
@@ -147,6 +148,39 @@ TEST_F(CoreForkTest, AChangeOfWhatSharedRoundsWereMadeWithIsRefused) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("evaluation.seed"));
   EXPECT_EQ(harness_.Ok<v1::ListRunsResponse>(v1::ListRunsRequest()).runs_size(), 1);
+}
+
+TEST_F(CoreForkTest, WhatAnEndedParentLacksIsNamedAndAskedForAgain) {
+  const v1::RunStatus parent = Finish(SmallRun("submit", 2));
+  ASSERT_GT(parent.run().spec().train().replay(), 0);
+  const v1::ForkRunRequest request = Request(parent.run().id(), 1);
+  // The harness gives the rows of its disk: so these calls pass it by.
+  auto error = [&](std::vector<Row> rows) {
+    const StepResult result =
+        harness_.core().Step(harness_.now(), {1'000'000, ForkRun{request, std::move(rows)}});
+    return result.replies.empty() ? absl::UnknownError("no answer") : result.replies[0].response.status();
+  };
+  const std::vector<Row> rows = ForkRows(harness_.disk(), parent.run().id());
+  const std::string key = JudgementKey(parent.run().id(), 1, 0);
+  std::vector<Row> bad = rows;
+  for (Row& row : bad) {
+    if (row.table == Table::kJudgements && row.key == key) row.value = "x";
+  }
+  const absl::Status damaged = error(bad);
+  EXPECT_EQ(damaged.code(), absl::StatusCode::kUnavailable) << damaged;
+  EXPECT_THAT(std::string(damaged.message()),
+              HasSubstr("table judgements, key " + absl::BytesToHexString(key)));
+  std::vector<Row> few = rows;
+  few.erase(few.begin());
+  const absl::Status fewer = error(few);
+  EXPECT_EQ(fewer.code(), absl::StatusCode::kUnavailable) << fewer;
+  EXPECT_THAT(std::string(fewer.message()), HasSubstr("table prompts"));
+  EXPECT_EQ(error({}).code(), absl::StatusCode::kUnavailable);
+  ExpectSound();
+  const uint64_t fork = Fork(request);
+  harness_.Work("w", incarnation_);
+  EXPECT_EQ(harness_.GetRun(fork).run().state(), v1::RUN_STATE_SUCCEEDED);
+  ExpectSound();
 }
 
 }  // namespace

@@ -104,6 +104,11 @@ void CoreHarness::Restart(absl::Duration clock_jump) {
   Commit(std::move(recovered->second));
 }
 
+void CoreHarness::RestartOn(std::map<std::pair<Table, std::string>, std::string> disk) {
+  disk_ = std::move(disk);
+  Restart();
+}
+
 StepResult CoreHarness::TickWithResult() {
   StepResult result = core_->Step(now_, {0, coordinator::Tick()});
   Commit(result);

@@ -58,6 +58,9 @@ class CoreHarness {
   /// meanwhile.
   void Restart(absl::Duration clock_jump = absl::ZeroDuration());
 
+  /// The same from another disk's rows, which take the place of this one's.
+  void RestartOn(std::map<std::pair<Table, std::string>, std::string> disk);
+
   /// True if the core's memory and the disk hold the same.
   bool MemoryEqualsDisk() const;
 
