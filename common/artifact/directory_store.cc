@@ -1,5 +1,6 @@
 #include "common/artifact/directory_store.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,11 +47,35 @@ void RemoveStaleFiles(const fs::path& folder) {
   }
 }
 
+// Visits the artifacts that lie in one folder of the store.
+absl::Status VisitPart(const fs::path& part,
+                       const std::function<absl::Status(const StoredArtifact&)>& visit) {
+  std::error_code error;
+  for (fs::directory_iterator file(part, error); !error && file != fs::directory_iterator();
+       file.increment(error)) {
+    const std::string digest = file->path().filename().string();
+    struct stat found = {};
+    if (!IsDigest(digest) || lstat(file->path().c_str(), &found) != 0 || !S_ISREG(found.st_mode)) continue;
+    RSIDIFF_RETURN_IF_ERROR(
+        visit({digest, static_cast<uint64_t>(found.st_size), absl::FromTimeT(found.st_mtime)}));
+  }
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot list ", part.string()));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DirectoryStore>> DirectoryStore::Open(const fs::path& folder) {
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder / "tmp"));
   RemoveStaleFiles(folder / "tmp");
+  return absl::WrapUnique(new DirectoryStore(fs::absolute(folder)));
+}
+
+absl::StatusOr<std::unique_ptr<DirectoryStore>> DirectoryStore::OpenExisting(const fs::path& folder) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) {
+    return absl::NotFoundError(absl::StrCat("no folder of artifacts: ", folder.string()));
+  }
   return absl::WrapUnique(new DirectoryStore(fs::absolute(folder)));
 }
 
@@ -65,17 +90,17 @@ fs::path DirectoryStore::TemporaryPath() {
 
 absl::StatusOr<std::string> DirectoryStore::Put(absl::string_view bytes) {
   std::string digest = Sha256Hex(bytes);
-  if (IsSound(digest)) return digest;
-  fs::path path = PathOf(digest);
-  RSIDIFF_RETURN_IF_ERROR(CreateFolders(path.parent_path()));
-  RSIDIFF_RETURN_IF_ERROR(WriteFileAtomically(path, bytes));
-  return digest;
+  if (Renew(digest)) return digest;
+  RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder_ / "tmp"));  // a cache may be cleared at any time
+  RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(this));
+  RSIDIFF_RETURN_IF_ERROR(writer.Append(bytes));
+  return writer.Commit();
 }
 
 absl::StatusOr<std::string> DirectoryStore::PutFile(const fs::path& file) {
   // Hashing first spares the copy of what is stored already, as a model is from its second run on.
   RSIDIFF_ASSIGN_OR_RETURN(std::string digest, FileSha256Hex(file));
-  if (IsSound(digest)) return digest;
+  if (Renew(digest)) return digest;
   RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(this));
   RSIDIFF_RETURN_IF_ERROR(ReadPieces(file, [&](absl::string_view piece) { return writer.Append(piece); }));
   return writer.Commit();
@@ -130,19 +155,19 @@ bool DirectoryStore::IsSound(absl::string_view digest) const {
   return actual.ok() && *actual == digest;
 }
 
+bool DirectoryStore::Renew(absl::string_view digest) {
+  // Who puts an artifact again is about to name it, so it must not be removed for its age. A file that cannot
+  // be touched has gone meanwhile or is another user's: it is written anew.
+  return IsSound(digest) && utimensat(AT_FDCWD, PathOf(digest).c_str(), nullptr, 0) == 0;
+}
+
 absl::Status DirectoryStore::Visit(const std::function<absl::Status(const StoredArtifact&)>& visit) const {
   std::error_code error;
   for (fs::directory_iterator part(folder_, error); !error && part != fs::directory_iterator();
        part.increment(error)) {
-    if (part->path().filename().string().size() != 2 || !part->is_directory()) continue;
-    for (fs::directory_iterator file(part->path(), error); !error && file != fs::directory_iterator();
-         file.increment(error)) {
-      const std::string digest = file->path().filename().string();
-      struct stat found = {};
-      if (!IsDigest(digest) || lstat(file->path().c_str(), &found) != 0 || !S_ISREG(found.st_mode)) continue;
-      RSIDIFF_RETURN_IF_ERROR(
-          visit({digest, static_cast<uint64_t>(found.st_size), absl::FromTimeT(found.st_mtime)}));
-    }
+    std::error_code ignored;
+    if (part->path().filename().string().size() != 2 || !part->is_directory(ignored)) continue;
+    RSIDIFF_RETURN_IF_ERROR(VisitPart(part->path(), visit));
   }
   if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot list ", folder_.string()));
   return absl::OkStatus();

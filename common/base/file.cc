@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -87,9 +86,9 @@ absl::Status SyncFolder(const std::filesystem::path& folder) {
 }
 
 absl::Status WriteFileAtomically(const std::filesystem::path& path, absl::string_view contents) {
-  static std::atomic<uint64_t> counter{0};
   std::filesystem::path temporary = path;
-  temporary += absl::StrCat(".tmp-", getpid(), "-", counter.fetch_add(1));
+  // Never the name of what a killed process left: in a container every start may have the same process id.
+  temporary += absl::StrCat(".tmp-", RandomId());
   absl::Status status;
   {
     Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));

@@ -52,7 +52,7 @@ class PutStream final : public grpc::ServerReadReactor<v1::PutArtifactRequest> {
             absl::StrCat("the first message must carry a digest, not '", message_.digest(), "'"));
       }
       digest_ = message_.digest();
-      if (parts_.store->IsSound(digest_)) return false;
+      if (parts_.store->Renew(digest_)) return false;
       RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(parts_.store));
       writer_.emplace(std::move(writer));
       return true;

@@ -124,7 +124,7 @@ void AddPrune(CLI::App& app, Arguments& arguments) {
   prune->add_option("--artifacts", options.artifacts, "Folder of the artifacts; no other cluster's")
       ->required()
       ->type_name("DIR");
-  prune->add_option("--backups", options.backups, "Keep what these name, too (default DATA/backups)")
+  prune->add_option("--backups", options.backups, "Folder of backups, or one backup (default DATA/backups)")
       ->type_name("DIR");
   prune->add_option("--older-than", arguments.prune_hours, "Keep younger ones: workers may yet report them")
       ->check(CLI::Range(1.0, 24.0 * 365))
@@ -139,7 +139,9 @@ void AddPrune(CLI::App& app, Arguments& arguments) {
       "interrupted\n"
       "work left. Stop the coordinator for it; workers wait for its return. A copy of a backup elsewhere "
       "may\n"
-      "name more: put it into a folder and name that with --backups.\n\n"
+      "name more: name it with --backups.\n\n"
+      "While workers hold tasks, HOURS count back from when the oldest of these was given out: however long\n"
+      "the coordinator has been away, they report what they finished when it is back.\n\n"
       "Exit codes: 0 done; 1 not done, or not all; 2 wrong usage\n\n"
       "Examples:\n  rsidiff-coordinator prune --data /var/lib/rsidiff --artifacts /mnt/shared --dry-run\n"
       "  rsidiff-coordinator prune --data /var/lib/rsidiff --artifacts /mnt/shared --older-than 48");

@@ -78,11 +78,8 @@ absl::StatusOr<CheckReport> Check(const CheckOptions& options) {
   RSIDIFF_ASSIGN_OR_RETURN(const std::vector<Row> rows, database->ReadAll());
   CheckReport report = CheckRows(rows, CheckScope::kWhole);
   if (options.artifacts.empty()) return report;
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(options.artifacts, ignored)) {
-    return absl::NotFoundError(absl::StrCat("no folder of artifacts: ", options.artifacts.string()));
-  }
-  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<DirectoryStore> store, DirectoryStore::Open(options.artifacts));
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<DirectoryStore> store,
+                           DirectoryStore::OpenExisting(options.artifacts));
   ArtifactCheck(*store, options.hash, report).Run();
   return report;
 }

@@ -23,10 +23,14 @@ def states_of(cluster):
     return {path.name for _, path in training_states(cluster)}
 
 
-def age(cluster, hours):
+def make_older(path, hours):
     then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+
+
+def age(cluster, hours):
     for path in artifacts(cluster).values():
-        os.utime(path, (then, then))
+        make_older(path, hours)
 
 
 def prune(cluster, *arguments, folder=None):
@@ -97,17 +101,86 @@ def test_states_of_trainings_that_are_over_go_and_nothing_misses_them(tmp_path):
         assert 0 < len(named_by_backup) <= 3
         code, found = check(cluster.data / "backups/in-training", "--artifacts", cluster.data / "artifacts", "--hash")
         assert code == 0, found
-        shutil.rmtree(cluster.data / "backups" / "in-training")
-        pruned(cluster)
+        copy = shutil.move(cluster.data / "backups/in-training", tmp_path / "copy")
+        kept = pruned(cluster, "--backups", copy)
+        assert kept["backups"] == 1 and kept["removed"]["artifacts"] == 0
+        assert pruned(cluster)["backups"] == 0
         assert not states_of(cluster)
         assert_sound(cluster)
         text = prune(cluster, "--dry-run").stdout
-        assert text.startswith("would remove 0 artifacts, 0.00 GiB; kept ") and "younger than 24h" in text, text
+        assert text.startswith("would remove 0 artifacts, 0.00 GiB; kept ") and "younger than 24h at 2" in text, text
+        assert text.endswith("backups read: 0\n"), text
+
+
+def test_what_workers_have_yet_to_report_stays_however_long_the_coordinator_was_away(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        cluster.start_worker("a")
+        run = cluster.submit(shapes_run("unreported", rounds=1, train=SPEC["train"]))
+        wait_until(lambda: int(progress(cluster, run).get("checkpoint_step", 0)) >= EVERY, 240, "a checkpoint")
+        cluster.coordinator.kill()
+        before = set(artifacts(cluster))
+        # The training goes on to its end, which nobody takes notice of.
+        weights = wait_until(lambda: set(artifacts(cluster)) - before - states_of(cluster), 240, "the trained weights")
+        unreported = set(artifacts(cluster)) - before
+        stray = cluster.data / "artifacts" / "ab" / ("ab" * 32)
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_text("older than the training")
+
+        age(cluster, 30)
+        make_older(stray, 60)
+        assert pruned(cluster, "--dry-run")["removed"]["artifacts"] > len(unreported), "were the tasks as young as they are"
+        subprocess.run([BIN / "write_database", "age", cluster.data / "db", "30"], check=True)
+        assert pruned(cluster)["removed"]["artifacts"] == 1 and not stray.exists()
+        assert unreported <= set(artifacts(cluster))
+
+        cluster.start_coordinator()
+        status = cluster.wait_for_run(run)
+        assert status["run"]["state"] == "RUN_STATE_SUCCEEDED", status["run"]["reason"]
+        cluster.coordinator.kill()
+        age(cluster, 1000)
+        pruned(cluster)
+        assert weights <= set(artifacts(cluster)), "the weights that were reported late"
+        assert_sound(cluster)
+
+
+def test_the_prompts_that_a_filter_rejected_are_still_listed(tmp_path):
+    prompts = ["a turquoise cross on a beige background", "the turquoise cross on a beige background", "two green rings beside a black circle"]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
+    section = {"train": [str(tmp_path / "prompts.txt")], "per_round": 0, "filter": {"clarity": 0, "specificity": 0, "diversity": 0.1}}
+    with Cluster(tmp_path) as cluster:
+        run = cluster.submit(shapes_run("filtered", prompts=section))
+        rejected = cluster.json("prompts", "list", run, "--rejected")
+        assert len(rejected) == 1 and rejected[0]["rejected_by"] == "diversity", rejected
+        cluster.coordinator.kill()
+        age(cluster, 30)
+        pruned(cluster)
+        cluster.start_coordinator()
+        assert cluster.json("prompts", "list", run, "--rejected") == rejected
+
+
+def test_looking_changes_nothing(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        cluster.coordinator.kill()
+    # Not the folder that was meant.
+    other, empty = tmp_path / "other", tmp_path / "empty"
+    old = other / "tmp" / "of-another-program"
+    old.parent.mkdir(parents=True)
+    old.write_text("needed")
+    make_older(old, 25)
+    empty.mkdir()
+    for folder in (other, empty):
+        code, found = check(cluster.data, "--artifacts", folder)
+        assert code == 0, found
+        for arguments in (["--dry-run"], []):
+            assert prune(cluster, *arguments, folder=folder).returncode == 0
+    assert old.read_text() == "needed" and list(other.iterdir()) == [old.parent]
+    assert list(empty.iterdir()) == []
 
 
 def test_it_refuses_what_it_cannot_judge(tmp_path):
     with Cluster(tmp_path) as cluster:
         assert "another coordinator uses" in prune(cluster).stderr
+        cluster.run("backup", "--name", "whole")
         cluster.coordinator.kill()
     stray = cluster.data / "artifacts" / "ab" / ("ab" * 32)
     stray.parent.mkdir()
@@ -123,13 +196,24 @@ def test_it_refuses_what_it_cannot_judge(tmp_path):
     assert code == 1 and "no folder of artifacts" in told, told
     code, told = refused("--backups", tmp_path / "nowhere")
     assert code == 1 and "cannot list the backups in" in told, told
+    (tmp_path / "backups").mkdir()
+    code, told = refused("--backups", tmp_path / "backups")
+    assert code == 1 and f"nothing is removed: {tmp_path / 'backups'}: there is no backup in it" in told, told
+    loop = tmp_path / "backups" / "loop"  # stands for a folder that cannot be read, which root always can
+    loop.symlink_to("loop")
+    code, told = refused("--backups", tmp_path / "backups")
+    assert code == 1 and f"nothing is removed: {loop}: cannot look for a backup: " in told, told
+    loop.unlink()
     torn = tmp_path / "backups" / "torn"
-    torn.mkdir(parents=True)
+    torn.mkdir()
     (torn / "backup.json").write_text("{}")
     code, told = refused("--backups", tmp_path / "backups")
     assert code == 1 and f"nothing is removed: {torn}" in told, told
     for wrong in ("0", "-1", "soon"):
         assert refused("--older-than", wrong)[0] == 2
+    for backups in (["--backups", cluster.data / "backups"], ["--backups", cluster.data / "backups/whole"], []):
+        planned = pruned(cluster, "--dry-run", *backups)
+        assert planned["backups"] == 1 and planned["removed"]["artifacts"] == 1
     assert pruned(cluster)["removed"]["artifacts"] == 1 and not stray.exists()
 
 

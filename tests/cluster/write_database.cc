@@ -1,14 +1,19 @@
-// Makes databases that a coordinator must not open.
+// Makes databases that no coordinator here would write.
 //
 //   write_database newer DATABASE           gives one of ours the schema version after this program's
 //   write_database foreign DATABASE TABLE   makes one of another program, with a row in TABLE
+//   write_database age DATABASE HOURS       has every task of one of ours given out so much earlier
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/time/time.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "coordinator/state/core.h"
@@ -48,11 +53,33 @@ absl::Status MakeForeign(const std::filesystem::path& folder, const std::string&
   return ToStatus(put);
 }
 
+absl::Status AgeTasks(const std::filesystem::path& folder, absl::Duration age) {
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(folder));
+  const int64_t earlier = absl::ToInt64Microseconds(age);
+  std::vector<RowWrite> rows;
+  RSIDIFF_RETURN_IF_ERROR(database->VisitRows(
+      Table::kTasks, [&](const std::string& key, const std::string& value) -> absl::Status {
+        v1::TaskRecord task;
+        if (!task.ParseFromString(value)) return absl::DataLossError("a row of table tasks cannot be read");
+        if (task.granted_us() != 0) task.set_granted_us(task.granted_us() - earlier);
+        for (v1::TaskLease& member : *task.mutable_gang())
+          member.set_granted_us(member.granted_us() - earlier);
+        rows.push_back({Table::kTasks, key, task.SerializeAsString()});
+        return absl::OkStatus();
+      }));
+  return database->Write(rows, Database::Durability::kSync);
+}
+
 absl::Status Run(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "newer" && argc == 3) return MakeNewer(argv[2]);
   if (what == "foreign" && argc == 4) return MakeForeign(argv[2], argv[3]);
-  return absl::InvalidArgumentError("usage: write_database newer DATABASE | foreign DATABASE TABLE");
+  int hours = 0;
+  if (what == "age" && argc == 4 && absl::SimpleAtoi(argv[3], &hours)) {
+    return AgeTasks(argv[2], absl::Hours(hours));
+  }
+  return absl::InvalidArgumentError(
+      "usage: write_database newer DATABASE | foreign DATABASE TABLE | age DATABASE HOURS");
 }
 
 }  // namespace

@@ -1,9 +1,13 @@
 #include "common/artifact/directory_store.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -14,6 +18,21 @@
 namespace rsidiff {
 namespace {
 namespace fs = std::filesystem;
+
+// Another one when a file was written anew.
+ino_t Inode(const fs::path& file) {
+  struct stat found = {};
+  EXPECT_EQ(stat(file.c_str(), &found), 0) << file;
+  return found.st_ino;
+}
+
+void MakeOlder(const fs::path& file, std::chrono::hours age) {
+  fs::last_write_time(file, fs::file_time_type::clock::now() - age);
+}
+
+bool IsYoung(const fs::path& file) {
+  return fs::last_write_time(file) > fs::file_time_type::clock::now() - std::chrono::hours(1);
+}
 
 class DirectoryStoreTest : public testing::Test {
  protected:
@@ -46,9 +65,9 @@ TEST_F(DirectoryStoreTest, PutFileCopiesOnceAndAgreesWithPut) {
   std::string bytes((1 << 20) + 17, 'z');
   ASSERT_TRUE(WriteFileAtomically(folder_ / "source", bytes).ok());
   EXPECT_EQ(*store_->PutFile(folder_ / "source"), Sha256Hex(bytes));
-  auto written = fs::last_write_time(*store_->LocalPath(Sha256Hex(bytes)));
+  const ino_t stored = Inode(*store_->LocalPath(Sha256Hex(bytes)));
   EXPECT_EQ(*store_->PutFile(folder_ / "source"), *store_->Put(bytes));
-  EXPECT_EQ(fs::last_write_time(*store_->LocalPath(Sha256Hex(bytes))), written);
+  EXPECT_EQ(Inode(*store_->LocalPath(Sha256Hex(bytes))), stored);
   EXPECT_TRUE(absl::IsNotFound(store_->PutFile(folder_ / "none").status()));
 }
 
@@ -98,6 +117,62 @@ TEST_F(DirectoryStoreTest, PuttingAgainMendsADamagedArtifact) {
   EXPECT_EQ(TemporaryFiles(), 0);
 }
 
+TEST_F(DirectoryStoreTest, PuttingAgainMakesYoung) {
+  const std::string digest = *store_->Put("bytes");
+  const fs::path file = *store_->LocalPath(digest);
+  ASSERT_TRUE(WriteFileAtomically(folder_ / "source", "bytes").ok());
+  MakeOlder(file, std::chrono::hours(30));
+  EXPECT_TRUE(store_->IsSound(digest));
+  EXPECT_EQ(*store_->Get(digest), "bytes");
+  EXPECT_FALSE(IsYoung(file));
+  EXPECT_EQ(*store_->Put("bytes"), digest);
+  EXPECT_TRUE(IsYoung(file));
+  MakeOlder(file, std::chrono::hours(30));
+  EXPECT_EQ(*store_->PutFile(folder_ / "source"), digest);
+  EXPECT_TRUE(IsYoung(file));
+  MakeOlder(file, std::chrono::hours(30));
+  EXPECT_TRUE(store_->Renew(digest));
+  EXPECT_TRUE(IsYoung(file));
+}
+
+TEST_F(DirectoryStoreTest, AFolderThatWasClearedTakesArtifacts) {
+  fs::remove_all(folder_);
+  EXPECT_EQ(*store_->Get(*store_->Put("bytes")), "bytes");
+}
+
+TEST_F(DirectoryStoreTest, OnlyWhatIsThereAndSoundIsRenewed) {
+  EXPECT_FALSE(store_->Renew(Sha256Hex("missing")));
+  EXPECT_FALSE(store_->Renew("../probe"));
+  const std::string digest = *store_->Put("bytes");
+  ASSERT_TRUE(WriteFileAtomically(*store_->LocalPath(digest), "other").ok());
+  EXPECT_FALSE(store_->Renew(digest));
+}
+
+TEST_F(DirectoryStoreTest, VisitTellsOfAFolderThatItCannotList) {
+  const std::string digest = *store_->Put("bytes");
+  size_t found = 0;
+  auto count = [&found](const StoredArtifact& artifact) {
+    found += artifact.bytes == 5;
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(store_->Visit(count).ok());
+  EXPECT_EQ(found, 1u);
+  // One descriptor is left: for the store's own folder, and none for a folder in it.
+  const int next = open("/dev/null", O_RDONLY);
+  ASSERT_GE(next, 0);
+  close(next);
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = next + 1;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  const absl::Status visited = store_->Visit(count);
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_FALSE(visited.ok());
+  EXPECT_TRUE(absl::StrContains(visited.message(), (folder_ / digest.substr(0, 2)).string())) << visited;
+  EXPECT_EQ(found, 1u);
+}
+
 TEST_F(DirectoryStoreTest, WriterStoresOnlyTheRightDigest) {
   auto writer = ArtifactWriter::Open(store_.get());
   ASSERT_TRUE(writer.ok());
@@ -132,6 +207,7 @@ TEST_F(DirectoryStoreTest, FullDiskIsAnErrorAndLeavesNothing) {
   small.rlim_cur = 1000;
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
   absl::Status put = store_->Put(std::string(5000, 'x')).status();
+  EXPECT_EQ(TemporaryFiles(), 0);
   auto writer = ArtifactWriter::Open(store_.get());
   absl::Status append = writer->Append(std::string(5000, 'x'));
   setrlimit(RLIMIT_FSIZE, &before);
@@ -145,10 +221,29 @@ TEST_F(DirectoryStoreTest, OpenRemovesOnlyOldTemporaryFiles) {
   fs::path fresh = store_->TemporaryPath();
   ASSERT_TRUE(WriteFileAtomically(old, "").ok());
   ASSERT_TRUE(WriteFileAtomically(fresh, "").ok());
-  fs::last_write_time(old, fs::file_time_type::clock::now() - std::chrono::hours(25));
+  MakeOlder(old, std::chrono::hours(25));
   ASSERT_TRUE(DirectoryStore::Open(folder_).ok());
   EXPECT_FALSE(fs::exists(old));
   EXPECT_TRUE(fs::exists(fresh));
+}
+
+TEST_F(DirectoryStoreTest, OpenExistingRemovesAndMakesNothing) {
+  const std::string digest = *store_->Put("bytes");
+  const fs::path old = store_->TemporaryPath();
+  ASSERT_TRUE(WriteFileAtomically(old, "").ok());
+  MakeOlder(old, std::chrono::hours(25));
+  auto existing = DirectoryStore::OpenExisting(folder_);
+  ASSERT_TRUE(existing.ok()) << existing.status();
+  EXPECT_EQ(*(*existing)->Get(digest), "bytes");
+  EXPECT_TRUE((*existing)->Remove(digest).ok());
+  EXPECT_FALSE(*store_->Contains(digest));
+  EXPECT_TRUE(fs::exists(old));
+
+  fs::create_directory(folder_ / "empty");
+  EXPECT_TRUE(DirectoryStore::OpenExisting(folder_ / "empty").ok());
+  EXPECT_TRUE(fs::is_empty(folder_ / "empty"));
+  EXPECT_TRUE(absl::IsNotFound(DirectoryStore::OpenExisting(folder_ / "none").status()));
+  EXPECT_FALSE(fs::exists(folder_ / "none"));
 }
 
 TEST_F(DirectoryStoreTest, ConcurrentPutsOfOneArtifactAgree) {
@@ -159,6 +254,27 @@ TEST_F(DirectoryStoreTest, ConcurrentPutsOfOneArtifactAgree) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(*store_->Get(Sha256Hex(bytes)), bytes);
+}
+
+// GoogleTest runs it first: the list of faults is read at the first fault point that a process passes.
+TEST(DirectoryStoreDeathTest, WhatAKillWithinPutLeavesIsRemovedLater) {
+  const fs::path folder = fs::path(testing::TempDir()) / RandomId();
+  auto store = *DirectoryStore::Open(folder);
+  auto put = [&store] {
+    setenv("RSIDIFF_FAULT", "artifact.received:1:kill", /*replace=*/1);
+    store->Put("bytes").IgnoreError();
+  };
+  EXPECT_EXIT(put(), testing::KilledBySignal(SIGKILL), "");
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) left.push_back(entry.path());
+  }
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left.front().parent_path(), folder / "tmp");
+  MakeOlder(left.front(), std::chrono::hours(25));
+  ASSERT_TRUE(DirectoryStore::Open(folder).ok());
+  EXPECT_FALSE(fs::exists(left.front()));
+  fs::remove_all(folder);
 }
 
 TEST(DirectoryStore, UnusableFolderIsNamed) {

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/digest.h"
 
 namespace rsidiff {
@@ -34,6 +37,13 @@ TEST_F(FileTest, ReplacesTheWholeFileAndLeavesNothingBeside) {
   ASSERT_TRUE(WriteFileAtomically(folder_ / "f", "short").ok());
   EXPECT_EQ(*ReadFile(folder_ / "f"), "short");
   EXPECT_EQ(FileCount(), 1);
+}
+
+TEST_F(FileTest, WhatAKilledProcessOfTheSameIdLeftIsNotInTheWay) {
+  for (int i = 0; i < 1000; ++i) std::ofstream(folder_ / absl::StrCat("f.tmp-", getpid(), "-", i)).put('x');
+  const absl::Status written = WriteFileAtomically(folder_ / "f", "new");
+  EXPECT_TRUE(written.ok()) << written;
+  EXPECT_EQ(*ReadFile(folder_ / "f"), "new");
 }
 
 TEST_F(FileTest, MissingFileIsNotFoundAndNamesThePath) {
