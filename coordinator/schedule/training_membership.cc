@@ -115,7 +115,10 @@ MembershipDecision DecideMembership(const MembershipInput& input) {
   bool first = input.current.generation() == 0;
   uint32_t needed = first ? std::max<uint32_t>(input.train_min, 1) : 1;
   if (input.joiners.size() < needed) {
-    return Wait(absl::StrCat("waits for workers: ", input.joiners.size(), " of ", needed));
+    MembershipDecision decision =
+        Wait(absl::StrCat("waits for workers: ", input.joiners.size(), " of ", needed));
+    decision.lacks_workers = true;
+    return decision;
   }
   bool full = input.train_max > 0 && input.joiners.size() >= input.train_max;
   bool nobody_else = members_wait || (silent_newcomers == 0 && (!first || input.free_workers == 0));

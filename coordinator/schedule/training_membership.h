@@ -43,6 +43,7 @@ struct MembershipDecision {
   /// Tokens of joiners that are not needed any more (draining, or beyond train_max).
   std::vector<uint64_t> released;
   std::string reason;
+  bool lacks_workers = false;  ///< With kWait: fewer than train_min have joined.
 };
 
 /// When a generation is formed, and of whom. The first one waits for train_min joiners and for the end of

@@ -124,8 +124,7 @@ Families ProgressFamilies(const std::vector<const v1::RunStatus*>& runs) {
   FamilyBuilder warnings("rsidiff_run_warnings", "Warnings that `rsidiff run show` lists, a collapse aside",
                          MetricType::Gauge);
   FamilyBuilder waits("rsidiff_run_waits_for_workers",
-                      "1 while a task of the run is ready that no active worker takes, else 0",
-                      MetricType::Gauge);
+                      "1 while an active run stands still for want of workers, else 0", MetricType::Gauge);
   for (const v1::RunStatus* run : runs) {
     std::string id = absl::StrCat(run->run().id());
     info.Add({{"run", id}, {"name", run->run().spec().name()}, {"state", Label(run->run().state())}}, 1);

@@ -93,7 +93,8 @@ struct Training {
   std::vector<v1::GenerationRecord> generations;
   std::map<uint64_t, JoiningWorker> joiners;  // by token
   absl::Time first_join = absl::InfiniteFuture();
-  std::string waiting;  // why no generation is formed, as last logged
+  std::string waiting;         // why no generation is formed, as last logged
+  bool lacks_workers = false;  // that is since fewer than train_min have joined
 
   /// How many generations were formed, kept or not. Earlier versions stored no number and kept all.
   uint32_t generation_count() const {

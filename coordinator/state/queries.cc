@@ -97,10 +97,15 @@ bool Core::Impl::SomebodyTakes(const Run& run, v1::TaskKind kind) const {
 }
 
 std::string Core::Impl::WaitsFor(const Run& run) const {
-  if (run.ended() || CountWorkers(v1::WORKER_STATE_ACTIVE) == 0) return "";
+  if (run.record.state() != v1::RUN_STATE_ACTIVE) return "";
   for (const auto& [number, round] : run.rounds) {
+    const Training& training = round.training;
+    if (training.lacks_workers && !training.joiners.empty()) {
+      return absl::StrCat("training of round ", number, " ", training.waiting);
+    }
     for (const auto& [key, group] : round.groups) {
       if (group.ready.empty() || SomebodyTakes(run, key.first)) continue;
+      if (CountWorkers(v1::WORKER_STATE_ACTIVE) == 0) return "no worker is active";
       return absl::StrCat("no active worker takes: ", NeedText(run.record.spec(), key.first, key.second));
     }
   }

@@ -134,6 +134,7 @@ void Core::Impl::ServeTraining() {
 void Core::Impl::ConsiderTraining(Run& run, Round& round) {
   Training& training = round.training;
   MembershipDecision decision = DecideMembership(Membership(run, round));
+  training.lacks_workers = decision.lacks_workers;
   if (decision.action == MembershipDecision::Action::kForm) {
     FormGeneration(run, round, decision);
   } else if (decision.reason != training.waiting) {

@@ -96,6 +96,13 @@ TEST_F(CoreOfferTest, RunWaitsForTheLabelsThatItAsksFor) {
   EXPECT_EQ(Run().run().state(), v1::RUN_STATE_SUCCEEDED);
 }
 
+TEST_F(CoreOfferTest, RunWaitsForAnyWorkerAtAll) {
+  harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 1));
+  EXPECT_EQ(Run().waits_for(), "no worker is active");
+  Register("w", {});
+  EXPECT_EQ(Run().waits_for(), "");
+}
+
 TEST_F(CoreOfferTest, OffersSurviveARestart) {
   const uint64_t painter = Register("painter", {v1::TASK_KIND_GENERATE});
   harness_.Ok<v1::SubmitRunResponse>(SmallRun("submit", 1));

@@ -318,6 +318,13 @@ TEST_F(CoreTrainingTest, FewerThanTrainMinWaitAndSayWhy) {
     if (where.first == Table::kEvents) log += value;
   }
   EXPECT_THAT(log, HasSubstr("waits for workers: 1 of 2"));
+  EXPECT_EQ(harness.GetRun(1).waits_for(), "training of round 1 waits for workers: 1 of 2");
+
+  uint64_t second = harness.Register("v");
+  std::vector<v1::Grant> other = harness.Lease("v", second);
+  ASSERT_EQ(other.size(), 1);
+  harness.Call(harness.Join("v", second, other[0]));
+  EXPECT_EQ(harness.GetRun(1).waits_for(), "");
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ TEST(DecideMembershipTest, FirstGenerationNeedsTrainMin) {
   MembershipDecision decision = DecideMembership(input);
   EXPECT_EQ(decision.action, Action::kWait);
   EXPECT_THAT(decision.reason, HasSubstr("1 of 2"));
+  EXPECT_TRUE(decision.lacks_workers);
 }
 
 TEST(DecideMembershipTest, TrainMaxIsTakenAtOnceAndNotExceeded) {
