@@ -1,9 +1,11 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "common/config/unknown_command.h"
 #include "worker/command/command.h"
 
 namespace {
@@ -41,6 +43,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (const std::string unknown = rsidiff::UnknownCommand(app, error); !unknown.empty()) {
+      std::fprintf(stderr, "rsidiff-worker: %s\n", unknown.c_str());
+      return rsidiff::worker::kUsageError;
+    }
     return app.exit(error) == 0 ? rsidiff::worker::kSuccess : rsidiff::worker::kUsageError;
   }
   return Run(invocation);

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/artifact/directory_store.h"
 #include "common/base/backoff.h"
@@ -37,28 +38,36 @@ absl::StatusOr<v1::LocateStoreResponse> Locate(const std::shared_ptr<grpc::Chann
   }
 }
 
-// Null when this process does not see the coordinator's folder or may not write there.
-std::unique_ptr<DirectoryStore> OpenShared(const v1::LocateStoreResponse& location) {
-  if (location.probe_file().empty() || absl::StrContains(location.probe_file(), '/')) return nullptr;
-  absl::StatusOr<std::string> content = ReadFile(fs::path(location.path()) / location.probe_file());
-  if (!content.ok() || location.probe_content().empty() || *content != location.probe_content())
-    return nullptr;
+// FAILED_PRECONDITION when this process does not see the coordinator's folder or may not write there.
+absl::StatusOr<std::unique_ptr<DirectoryStore>> OpenShared(const v1::LocateStoreResponse& location) {
+  if (location.probe_file().empty() || absl::StrContains(location.probe_file(), '/')) {
+    return absl::FailedPreconditionError("it shares no folder");
+  }
+  const absl::StatusOr<std::string> content = ReadFile(fs::path(location.path()) / location.probe_file());
+  if (!content.ok() || location.probe_content().empty() || *content != location.probe_content()) {
+    return absl::FailedPreconditionError(absl::StrCat(location.path(), " is not its folder here"));
+  }
   absl::StatusOr<std::unique_ptr<DirectoryStore>> store = DirectoryStore::Open(location.path());
-  if (!store.ok()) return nullptr;
-  fs::path trial = (*store)->TemporaryPath();
-  if (!WriteFileAtomically(trial, "").ok()) return nullptr;
+  if (!store.ok()) return absl::FailedPreconditionError(store.status().message());
+  const fs::path trial = (*store)->TemporaryPath();
+  const absl::Status written = WriteFileAtomically(trial, "");
+  if (!written.ok()) return absl::FailedPreconditionError(written.message());
   std::error_code ignored;
   fs::remove(trial, ignored);
-  return *std::move(store);
+  return store;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenStore(std::shared_ptr<grpc::Channel> channel,
-                                                         CoordinatorStoreOptions options) {
+absl::StatusOr<OpenedStore> OpenStore(std::shared_ptr<grpc::Channel> channel,
+                                      CoordinatorStoreOptions options) {
   RSIDIFF_ASSIGN_OR_RETURN(v1::LocateStoreResponse location, Locate(channel, options.retry_for));
-  if (std::unique_ptr<DirectoryStore> shared = OpenShared(location)) return shared;
-  return CoordinatorStore::Open(std::move(channel), std::move(options));
+  absl::StatusOr<std::unique_ptr<DirectoryStore>> shared = OpenShared(location);
+  if (shared.ok()) return OpenedStore{*std::move(shared), absl::StrCat("in the folder ", location.path())};
+  RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> streamed,
+                           CoordinatorStore::Open(std::move(channel), std::move(options)));
+  return OpenedStore{std::move(streamed),
+                     absl::StrCat("streamed through the coordinator: ", shared.status().message())};
 }
 
 }  // namespace rsidiff

@@ -3,6 +3,7 @@
 #include <grpcpp/channel.h>
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/artifact/coordinator_store.h"
@@ -14,7 +15,11 @@ namespace rsidiff {
 /// folder and may write there, else streamed through the coordinator with `options.cache`. Tells the
 /// two apart by a probe file (artifact.proto, Locate). Waits for the coordinator as
 /// CoordinatorStoreOptions::retry_for says.
-absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenStore(std::shared_ptr<grpc::Channel> channel,
-                                                         CoordinatorStoreOptions options);
+struct OpenedStore {
+  std::unique_ptr<ArtifactStore> store;
+  std::string way;  // "in the folder PATH", or "streamed through the coordinator: " and why
+};
+absl::StatusOr<OpenedStore> OpenStore(std::shared_ptr<grpc::Channel> channel,
+                                      CoordinatorStoreOptions options);
 
 }  // namespace rsidiff

@@ -30,11 +30,23 @@ absl::StatusOr<NodePointer> Replace(const NodePointer& node, absl::Span<const st
   auto entry = std::find_if(map->entries.begin(), map->entries.end(),
                             [&](const YamlNode::Entry& candidate) { return candidate.key == keys.front(); });
   if (entry == map->entries.end()) {
-    map->entries.push_back({keys.front(), map->position, nullptr});
+    map->entries.push_back({keys.front(), {}, nullptr});
     entry = map->entries.end() - 1;
   }
   RSIDIFF_ASSIGN_OR_RETURN(entry->value, Replace(entry->value, keys.subspan(1), value));
   return NodePointer(std::move(map));
+}
+
+// A value of the command line stands in no line of the file.
+NodePointer WithoutPlace(const YamlNode& node) {
+  auto copy = std::make_shared<YamlNode>(node);
+  copy->position = {};
+  for (NodePointer& item : copy->items) item = WithoutPlace(*item);
+  for (YamlNode::Entry& entry : copy->entries) {
+    entry.key_position = {};
+    entry.value = WithoutPlace(*entry.value);
+  }
+  return copy;
 }
 
 }  // namespace
@@ -45,12 +57,15 @@ absl::StatusOr<NodePointer> Override(const NodePointer& root, absl::string_view 
   if (parts.first.size() == assignment.size()) {
     return absl::InvalidArgumentError(absl::StrCat("expected KEY=VALUE: '", assignment, "'"));
   }
+  if (parts.second.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("no value behind the '=': '", assignment, "'"));
+  }
   const YamlDocument value = ParseYaml(parts.second);
   if (value.root == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("'", assignment, "': ", value.errors.front().message));
   }
   const std::vector<std::string> keys = absl::StrSplit(parts.first, '.');
-  absl::StatusOr<NodePointer> replaced = Replace(root, keys, value.root);
+  absl::StatusOr<NodePointer> replaced = Replace(root, keys, WithoutPlace(*value.root));
   if (!replaced.ok()) return Annotate(replaced.status(), absl::StrCat("'", assignment, "'"));
   return replaced;
 }

@@ -2,12 +2,15 @@
 
 #include <glob.h>
 
+#include <fstream>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "common/config/validate.h"
 #include "common/scorer/scorer_family.h"
 
@@ -15,6 +18,8 @@ namespace rsidiff {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr absl::string_view kLfsPointer = "version https://git-lfs";
 
 std::string Resolved(const fs::path& folder, const std::string& path) {
   if (path.empty()) return path;
@@ -32,6 +37,24 @@ bool IsFile(const fs::path& path) {
 bool IsFolder(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
+}
+
+// Why `path`, a `kind` (file, folder), cannot be used although the run file names it.
+std::string Absence(absl::string_view kind, const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(path, error) || !error) return absl::StrCat("no such ", kind, ": ", path.string());
+  return absl::StrCat("cannot read ", kind, " ", path.string(), ": ", error.message());
+}
+
+// What shows at a glance that a file of weights has none; empty where nothing does.
+std::string WeightsFault(const fs::path& file) {
+  if (file.extension() != ".safetensors" || !IsFile(file)) return "";
+  std::ifstream stream(file, std::ios::binary);
+  std::string begin(kLfsPointer.size(), '\0');
+  stream.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  if (stream.gcount() == 0) return "is empty";
+  if (begin != kLfsPointer) return "";
+  return "is a Git LFS pointer and not the weights; `git lfs pull` fetches them";
 }
 
 // Weights in several files, told by their index.
@@ -84,7 +107,7 @@ class PathChecker {
     const std::string& rubric = spec_.prompts().filter().judge().rubric();
     if (!rubric.empty() && !IsFile(rubric)) {
       Error("prompts.filter.judge.rubric",
-            absl::StrCat("prompts.filter.judge.rubric: no such file: ", rubric));
+            absl::StrCat("prompts.filter.judge.rubric: ", Absence("file", rubric)));
     }
     return std::move(errors_);
   }
@@ -132,11 +155,14 @@ class PathChecker {
   void CheckFolder(absl::string_view path, const std::string& folder, absl::string_view kind,
                    const std::vector<std::string>& files) {
     if (folder.empty()) return;  // reported as missing
-    if (!IsFolder(folder)) return Error(path, absl::StrCat(path, ": no such folder: ", folder));
+    if (!IsFolder(folder)) return Error(path, absl::StrCat(path, ": ", Absence("folder", folder)));
     std::vector<std::string> missing;
     bool pickled = false;
     for (const std::string& file : files) {
       const fs::path path_of_file = fs::path(folder) / file;
+      if (const std::string fault = WeightsFault(path_of_file); !fault.empty()) {
+        Error(path, absl::StrCat(path, ": ", path_of_file.string(), " ", fault));
+      }
       if (IsFile(path_of_file) || IsSharded(path_of_file)) continue;
       missing.push_back(file);
       pickled |= IsPickled(path_of_file);
@@ -154,7 +180,7 @@ class PathChecker {
       if (ending != ".txt" && ending != ".tsv" && ending != ".csv" && ending != ".json") {
         Error(path, absl::StrCat(field, ": a prompt file ends in .txt, .tsv, .csv or .json: ", paths[i]));
       } else if (!IsFile(paths[i])) {
-        Error(path, absl::StrCat(field, ": no such file: ", paths[i]));
+        Error(path, absl::StrCat(field, ": ", Absence("file", paths[i])));
       }
     }
   }

@@ -245,7 +245,8 @@ absl::StatusOr<std::unique_ptr<ArtifactStore>> ControlClient::OpenArtifacts() {
   CoordinatorStoreOptions options;
   options.cache = CacheFolder();
   options.retry_for = patience_;
-  return OpenStore(stubs_->channel, options);
+  RSIDIFF_ASSIGN_OR_RETURN(OpenedStore opened, OpenStore(stubs_->channel, options));
+  return std::move(opened.store);
 }
 
 absl::StatusOr<v1::LocateStoreResponse> ControlClient::LocateArtifacts() {

@@ -5,7 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <exception>
+#include <string>
 #include <utility>
+
+#include "common/base/address.h"
+#include "common/config/unknown_command.h"
 
 namespace rsidiff::coordinator {
 namespace {
@@ -126,6 +130,7 @@ ExitCode ParseAndRun(std::vector<std::string> arguments, Environment& environmen
   app.set_version_flag("--version", "rsidiff " RSIDIFF_VERSION);
   app.add_option("--coordinator", context.coordinator, "Address of the coordinator, HOST:PORT")
       ->envname("RSIDIFF_COORDINATOR")
+      ->check([](const std::string& text) { return std::string(ParseHostPort(text).status().message()); })
       ->capture_default_str();
   app.add_flag("--json", context.json, "Print the result as one JSON document");
   AddCommands(app, commands);
@@ -133,6 +138,9 @@ ExitCode ParseAndRun(std::vector<std::string> arguments, Environment& environmen
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
+    if (const std::string unknown = UnknownCommand(app, error); !unknown.empty()) {
+      return Report(absl::InvalidArgumentError(unknown), environment);
+    }
     return app.exit(error, environment.out, environment.err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
   }
   if (!commands.selected()) return ExitCode::kUsage;

@@ -33,7 +33,7 @@ ALLOWED = {
     "worker/phase": ENGINE + ["common/artifact", "common/run", "proto", "worker/tensor", "worker/model", "worker/sampler", "worker/scorer", "worker/train"],
     "worker/agent": ["common", "proto", "worker/phase"],
     "worker/command": ["common", "proto", "worker"],
-    "worker/main.cc": ["worker/command"],
+    "worker/main.cc": ["common/config", "worker/command"],
 }
 
 # Libraries: headers that only these folders may include.

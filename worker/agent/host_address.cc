@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/address.h"
 #include "common/base/status_macros.h"
@@ -50,6 +51,17 @@ absl::StatusOr<std::string> AddressTowards(const std::string& peer) {
   absl::StatusOr<std::string> address = LocalAddress(*addresses);
   if (address.ok()) return address;
   return absl::UnavailableError(absl::StrCat("no route to ", peer, ": ", address.status().message()));
+}
+
+std::string AddressToCall(const std::string& bound, const std::string& host) {
+  absl::StatusOr<HostPort> address = ParseHostPort(bound);
+  if (!address.ok() || (address->host != "0.0.0.0" && address->host != "::")) return bound;
+  address->host = host;
+  return address->ToString();
+}
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
 }
 
 std::string DefaultWorkerName() {

@@ -73,7 +73,8 @@ absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenInputs(const ReproduceArgumen
   CoordinatorStoreOptions options;
   options.cache = scratch / "fetched";
   options.retry_for = absl::Seconds(30);
-  return OpenStore(OpenChannel(arguments.coordinator), options);
+  RSIDIFF_ASSIGN_OR_RETURN(OpenedStore opened, OpenStore(OpenChannel(arguments.coordinator), options));
+  return std::move(opened.store);
 }
 
 // The pictures under the names of their samples, and what describes them.

@@ -138,15 +138,27 @@ absl::StatusOr<std::unique_ptr<ArtifactStore>> OpenArtifacts(const ServeArgument
   options.stop = std::move(stop);
   options.cache = fs::path(arguments.cache) / "artifacts";
   if (arguments.artifacts == "stream") return CoordinatorStore::Open(channel, options);
-  return OpenStore(channel, options);
+  RSIDIFF_ASSIGN_OR_RETURN(OpenedStore opened, OpenStore(channel, options));
+  LogInfo(absl::StrCat("artifacts ", opened.way));
+  return std::move(opened.store);
 }
 
-// What others are told: a wildcard address is no address to call.
-std::string ReachableHttpAddress(const std::string& bound, const std::string& host) {
-  for (const char* wildcard : {"0.0.0.0:", "[::]:"}) {
-    if (bound.rfind(wildcard, 0) == 0) return absl::StrCat(host, bound.substr(bound.rfind(':')));
+void LogDevice(const ServeArguments& arguments, c10::Device device) {
+  const DeviceReport report = DescribeDevice(device);
+  if (device.is_cpu()) {
+    LogInfo(absl::StrCat("device cpu: ", EnvironmentDescription(),
+                         arguments.device == "auto" ? "; no CUDA device was found" : ""));
+    return;
   }
-  return bound;
+  LogInfo(absl::StrCat("device ", report.id, ": ", report.name, ", ", report.memory_bytes >> 30, " GiB"));
+}
+
+// Prometheus asks at the address that the coordinator lists.
+void WarnOfLoopback(const std::string& http, const std::string& host) {
+  const absl::StatusOr<HostPort> address = ParseHostPort(http);
+  if (!address.ok() || !IsLoopback(address->host) || IsLoopback(host)) return;
+  LogWarning(absl::StrCat("no other host reaches the metrics at ", http,
+                          "; for a Prometheus elsewhere start with --http 0.0.0.0:0"));
 }
 
 // The kinds of tasks as the command line names them. "score" is all that looks at samples that were drawn.
@@ -186,9 +198,7 @@ absl::Status Serve(ServeArguments arguments) {
   ConfigureProcess(1);  // each run sets its own thread count
   RSIDIFF_ASSIGN_OR_RETURN(c10::Device device, ParseDevice(arguments.device));
   if (arguments.cache.empty()) arguments.cache = CacheFolder().string();
-  if (arguments.host.empty()) {
-    RSIDIFF_ASSIGN_OR_RETURN(arguments.host, AddressTowards(arguments.coordinator));
-  }
+  LogDevice(arguments, device);
 
   auto metrics = std::make_shared<WorkerMetrics>([device] { return DeviceMemoryInUse(device); });
   MetricsPage page("worker");
@@ -208,6 +218,9 @@ absl::Status Serve(ServeArguments arguments) {
 
   std::shared_ptr<grpc::Channel> channel = OpenChannel(arguments.coordinator);
   AwaitCoordinator(channel, arguments.coordinator);
+  if (arguments.host.empty()) {
+    RSIDIFF_ASSIGN_OR_RETURN(arguments.host, AddressTowards(arguments.coordinator));
+  }
   AgentOptions options;
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> store,
                            OpenArtifacts(arguments, channel, options.stop));
@@ -217,9 +230,10 @@ absl::Status Serve(ServeArguments arguments) {
   phase.host = arguments.host;
   RSIDIFF_ASSIGN_OR_RETURN(std::unique_ptr<PhaseRunner> runner, PhaseRunner::Create(phase, *store));
 
+  const std::string http_address = AddressToCall(server->address(), arguments.host);
+  WarnOfLoopback(http_address, arguments.host);
   options.name = arguments.name;
-  options.capabilities =
-      MakeCapabilities(arguments, device, ReachableHttpAddress(server->address(), arguments.host));
+  options.capabilities = MakeCapabilities(arguments, device, http_address);
   Agent agent(std::move(options), channel, *runner, *metrics);
   ready_agent = &agent;
   stop.SetAgent(&agent);
@@ -243,8 +257,9 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
   command->add_option("--name", arguments->name, "Unique name, [A-Za-z0-9._-]{1,63}")->capture_default_str();
   command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str();
   command
-      ->add_option("--http", arguments->http,
-                   "HOST:PORT of /metrics, /healthz and /readyz; port 0: a free one")
+      ->add_option(
+          "--http", arguments->http,
+          "HOST:PORT of /metrics, /healthz and /readyz; port 0: a free one, host 0.0.0.0: for others too")
       ->capture_default_str();
   command->add_option(
       "--cache", arguments->cache,
@@ -276,9 +291,9 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
       "SIGTERM: finishes the task in progress, gives back the rest and exits 0; a second one gives that task "
       "back too.\n"
       "Examples:\n"
-      "  rsidiff-worker serve --coordinator 10.0.0.1:7070\n"
+      "  rsidiff-worker serve --coordinator 10.0.0.1:7070 --http 0.0.0.0:0\n"
       "  rsidiff-worker serve --coordinator head:7070 --name gpu0 --device cuda:0 --http 0.0.0.0:9101\n"
-      "  rsidiff-worker serve --coordinator head:7070 --tasks score --label small");
+      "  rsidiff-worker serve --coordinator head:7070 --http 0.0.0.0:0 --tasks score --label small");
   command->callback([&invocation, arguments] { invocation.run = [arguments] { return Serve(*arguments); }; });
 }
 

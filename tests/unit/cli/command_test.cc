@@ -442,6 +442,28 @@ TEST_F(Commands, UsageErrorsAndHelp) {
   }
 }
 
+TEST_F(Commands, AnUnknownCommandIsNamed) {
+  const std::pair<std::vector<std::string>, const char*> wrong[] = {
+      {{"run", "sumbit", "run.yaml"}, "error: unknown command \"sumbit\"; did you mean \"submit\"?\n"},
+      {{"prompts", "--json", "fliter", "x"}, "error: unknown command \"fliter\"; did you mean \"filter\"?\n"},
+      {{"frobnicate"}, "error: unknown command \"frobnicate\"; valid commands: run, round, "}};
+  for (const auto& [command, told] : wrong) {
+    const CommandOutcome outcome = line.Run(command);
+    EXPECT_EQ(outcome.code, ExitCode::kUsage);
+    EXPECT_THAT(outcome.err, StartsWith(told));
+  }
+  EXPECT_THAT(line.Run({"run"}).err, HasSubstr("subcommand is required"));
+}
+
+TEST_F(Commands, AnAddressWithoutAPortIsAWrongCommandLine) {
+  for (const char* address : {"localhost", "http://head:7070", "head:70700"}) {
+    line.coordinator = address;
+    const CommandOutcome outcome = line.Run({"run", "list"});
+    EXPECT_EQ(outcome.code, ExitCode::kUsage) << address;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("--coordinator"), HasSubstr(address)));
+  }
+}
+
 TEST_F(Commands, VersionAndCompletionNeedNoCoordinator) {
   line.coordinator = "127.0.0.1:1";
   EXPECT_THAT(line.Run({"version"}).out, StartsWith("rsidiff " RSIDIFF_VERSION));

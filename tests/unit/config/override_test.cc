@@ -32,12 +32,23 @@ TEST(OverrideTest, ValueIsYaml) {
   EXPECT_EQ(Find(*Find(*Find(**changed, "train"), "lora"), "rank")->scalar, "8");
 }
 
+TEST(OverrideTest, ValueStandsInNoLineOfTheFile) {
+  const auto changed = Override(ParseYaml("name: a\nrounds: 2").root, "train={lora: {rank: [8]}}");
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_EQ((*changed)->entries.back().key_position.line, 0);
+  const YamlNode* rank = Find(*Find(*Find(**changed, "train"), "lora"), "rank");
+  EXPECT_EQ(rank->position.line, 0);
+  EXPECT_EQ(rank->items.front()->position.line, 0);
+  EXPECT_EQ(Find(**changed, "rounds")->position.line, 2);
+}
+
 TEST(OverrideTest, RefusesNonsense) {
   const auto root = ParseYaml("rounds: 3").root;
   EXPECT_THAT(Override(root, "rounds").status().message(), HasSubstr("expected KEY=VALUE"));
   EXPECT_THAT(Override(root, "train.=1").status().message(), HasSubstr("empty key"));
   EXPECT_THAT(Override(root, "rounds.deep=1").status().message(), HasSubstr("has no keys"));
   EXPECT_FALSE(Override(root, "rounds={").ok());
+  EXPECT_THAT(Override(root, "rounds=").status().message(), HasSubstr("no value behind the '='"));
 }
 
 }  // namespace

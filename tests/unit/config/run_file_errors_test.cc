@@ -226,6 +226,37 @@ TEST(RunFileErrors, NameTheFilesThatAModelFolderLacks) {
                 (folder / "base").string()));
 }
 
+TEST(RunFileErrors, FilesOfWeightsWithoutWeights) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "weightless";
+  fs::remove_all(folder);
+  for (const char* file :
+       {"base/model_index.json", "base/unet/config.json", "base/unet/diffusion_pytorch_model.safetensors",
+        "base/vae/config.json", "base/vae/diffusion_pytorch_model.safetensors",
+        "base/text_encoder/config.json", "base/text_encoder/model.safetensors", "base/tokenizer/vocab.json",
+        "base/tokenizer/merges.txt", "base/scheduler/scheduler_config.json", "train.txt", "eval.txt",
+        "clip/config.json", "clip/model.safetensors", "clip/preprocessor_config.json", "clip/vocab.json",
+        "clip/merges.txt"}) {
+    fs::create_directories((folder / file).parent_path());
+    std::ofstream(folder / file) << "x\n";
+  }
+  std::ofstream(folder / "base/unet/diffusion_pytorch_model.safetensors", std::ios::trunc);
+  std::ofstream(folder / "clip/model.safetensors")
+      << "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+  std::ofstream(folder / "run.yaml") << absl::StrReplaceAll(kGood, {{"path: other", "path: clip"}});
+  const std::string message(LoadRunFile(folder / "run.yaml", {}).status().message());
+  EXPECT_THAT(message, testing::HasSubstr(":3:15: model.path: "));
+  EXPECT_THAT(message, testing::HasSubstr("base/unet/diffusion_pytorch_model.safetensors is empty"));
+  EXPECT_THAT(message, testing::HasSubstr("clip/model.safetensors is a Git LFS pointer"));
+}
+
+TEST(RunFileErrors, AValueOfTheCommandLineHasNoLine) {
+  const std::string path = testing::TempDir() + "/overridden_run.yaml";
+  std::ofstream(path) << kGood;
+  const std::string message(LoadRunFile(path, {"rounds=-1"}).status().message());
+  EXPECT_THAT(message, testing::HasSubstr(path + ": rounds has to be from 0"));
+}
+
 TEST(RunFileErrors, ATokenizerIsItsTwoFilesOrTheOneThatTransformers5Writes) {
   namespace fs = std::filesystem;
   const fs::path folder = fs::path(testing::TempDir()) / "tokenizers";

@@ -181,7 +181,8 @@ TEST_F(ArtifactServiceTest, PuttingAgainMendsADamagedCacheAndStore) {
 TEST_F(ArtifactServiceTest, ProbeFindsTheSharedFolder) {
   auto shared = OpenStore(Channel(), OptionsOf("cache"));
   ASSERT_TRUE(shared.ok()) << shared.status();
-  auto* direct = dynamic_cast<DirectoryStore*>(shared->get());
+  EXPECT_EQ(shared->way, absl::StrCat("in the folder ", fs::absolute(Artifacts()).string()));
+  auto* direct = dynamic_cast<DirectoryStore*>(shared->store.get());
   ASSERT_NE(direct, nullptr);
   EXPECT_EQ(direct->folder(), fs::absolute(Artifacts()));
   EXPECT_FALSE(fs::exists(folder_ / "cache"));
@@ -192,8 +193,10 @@ TEST_F(ArtifactServiceTest, ProbeOfAnotherFolderMeansStreaming) {
   ASSERT_TRUE(WriteFileAtomically(Artifacts() / "probe", "other").ok());
   auto streamed = OpenStore(Channel(), OptionsOf("cache"));
   ASSERT_TRUE(streamed.ok());
-  EXPECT_NE(dynamic_cast<CoordinatorStore*>(streamed->get()), nullptr);
-  std::string digest = *(*streamed)->Put("through the coordinator");
+  EXPECT_EQ(streamed->way, absl::StrCat("streamed through the coordinator: ",
+                                        fs::absolute(Artifacts()).string(), " is not its folder here"));
+  EXPECT_NE(dynamic_cast<CoordinatorStore*>(streamed->store.get()), nullptr);
+  std::string digest = *streamed->store->Put("through the coordinator");
   EXPECT_TRUE(fs::exists(Artifacts() / digest.substr(0, 2) / digest));
 }
 
