@@ -50,7 +50,7 @@ def test_an_arm_gets_from_its_pictures_into_the_page(docs, tmp_path):
     assert SCORES <= base.keys() and SCORES | {"kept", "ess", "loss"} <= tuned.keys()
     assert tuned["kept"] == 6  # the best of each prompt
     assert 0 <= tuned["drawn_right"] <= tuned["some_right"] <= 1 and tuned["kept_right"] <= tuned["some_right"]
-    assert "drawn_right" not in base
+    assert 0 <= tuned["weighted_right"] <= 1 and "drawn_right" not in base
 
     page = (docs / "experiments.md").read_text()
     summary = re.search(r"<!-- summary -->(.*?)<!-- end -->", page, re.S)[1]

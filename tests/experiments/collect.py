@@ -37,10 +37,10 @@ class Cluster:
 
 
 def selection_right(folder):
-    """How good a choice was made: the share of the samples drawn that show everything right, that of the kept ones, and the share
-    of the prompts with such a sample, which is what a perfect choice of one a prompt would keep. Prompts that say nothing clear
-    do not count."""
-    of_prompt, kept = collections.defaultdict(list), []
+    """How good a choice was made: the share of the samples drawn that show everything right, that of the kept ones, by number and
+    by weight, and the share of the prompts with such a sample, which is what a perfect choice of one a prompt would keep. Prompts
+    that say nothing clear do not count."""
+    of_prompt, kept, weights = collections.defaultdict(list), [], []
     for sample, fraction in judged(folder):
         if fraction is None:
             continue
@@ -48,8 +48,10 @@ def selection_right(folder):
         of_prompt[sample["prompt"]].append(right)
         if sample["selected"]:
             kept.append(right)
+            weights.append(sample["weight"])
     drawn = [right for rights in of_prompt.values() for right in rights]
-    return {"drawn_right": statistics.mean(drawn), "kept_right": statistics.mean(kept), "some_right": statistics.mean([any(rights) for rights in of_prompt.values()])}
+    return {"drawn_right": statistics.mean(drawn), "kept_right": statistics.mean(kept), "weighted_right": statistics.fmean(kept, weights),
+            "some_right": statistics.mean([any(rights) for rights in of_prompt.values()])}
 
 
 def figures(cluster, run, record):

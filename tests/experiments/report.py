@@ -20,7 +20,7 @@ LAST_OF_A_VARIATION = 3
 LATE = range(5, 9)  # rounds whose mean is compared between arms: single ones are within the noise of the pictures
 COMPARED = (("rsidiff", "preference"), ("rsidiff", "no-filter"), ("rsidiff", "no-weights"), ("preference", "sft"))
 SUMMARY = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "diversity", "frechet")
-VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "kept", "ess", "loss")
+VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "weighted_right", "kept", "ess", "loss")
 DIFFERENCES = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity")
 FROM_THE_BASE = ("exact", "heldout")
 

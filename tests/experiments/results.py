@@ -12,7 +12,7 @@ import subprocess
 # Figure -> its heading and digits, in the order of the tables. The scorers are those of the shapes-*.yaml run files.
 FIGURES = {"checker": ("checker", 3), "exact": ("exact", 3), "heldout": ("heldout", 4), "clip": ("clip", 4), "hps": ("hps", 4), "aesthetic": ("aesthetic", 3),
            "diversity": ("diversity", 4), "frechet": ("Fréchet", 4), "drawn_right": ("drawn right", 3), "kept_right": ("kept right", 3),
-           "some_right": ("some right", 3), "kept": ("kept", 0), "ess": ("ESS", 0), "clipped": ("clipped", 2), "loss": ("loss", 4)}
+           "weighted_right": ("by weight", 3), "some_right": ("some right", 3), "kept": ("kept", 0), "ess": ("ESS", 0), "clipped": ("clipped", 2), "loss": ("loss", 4)}
 
 
 PRODUCT = ("proto", "common", "coordinator", "worker")
