@@ -14,6 +14,7 @@ namespace rsidiff {
 
 absl::StatusOr<ArtifactWriter> ArtifactWriter::Open(DirectoryStore* store) {
   std::filesystem::path path = store->TemporaryPath();
+  RSIDIFF_RETURN_IF_ERROR(CreateFolders(path.parent_path()));  // a cache may be cleared at any time
   int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoStatus(errno, absl::StrCat("cannot create ", path.string()));
   return ArtifactWriter(store, std::move(path), fd);

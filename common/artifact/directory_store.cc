@@ -91,7 +91,6 @@ fs::path DirectoryStore::TemporaryPath() {
 absl::StatusOr<std::string> DirectoryStore::Put(absl::string_view bytes) {
   std::string digest = Sha256Hex(bytes);
   if (Renew(digest)) return digest;
-  RSIDIFF_RETURN_IF_ERROR(CreateFolders(folder_ / "tmp"));  // a cache may be cleared at any time
   RSIDIFF_ASSIGN_OR_RETURN(ArtifactWriter writer, ArtifactWriter::Open(this));
   RSIDIFF_RETURN_IF_ERROR(writer.Append(bytes));
   return writer.Commit();

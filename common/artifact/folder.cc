@@ -93,8 +93,7 @@ absl::Status Link(const fs::path& target, const fs::path& link) {
   std::error_code error;
   if (fs::read_symlink(link, error) == target) return absl::OkStatus();
   RSIDIFF_RETURN_IF_ERROR(CreateFolders(link.parent_path()));
-  fs::path temporary = link;
-  temporary += absl::StrCat(".tmp-", RandomId());
+  const fs::path temporary = TemporaryBeside(link);
   fs::create_symlink(target, temporary, error);
   if (!error) fs::rename(temporary, link, error);
   if (error) {

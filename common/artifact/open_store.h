@@ -11,14 +11,15 @@
 
 namespace rsidiff {
 
-/// The coordinator's artifacts, in the cheapest way: its folder itself where this process sees the same
-/// folder and may write there, else streamed through the coordinator with `options.cache`. Tells the
-/// two apart by a probe file (artifact.proto, Locate). Waits for the coordinator as
-/// CoordinatorStoreOptions::retry_for says.
 struct OpenedStore {
   std::unique_ptr<ArtifactStore> store;
   std::string way;  // "in the folder PATH", or "streamed through the coordinator: " and why
 };
+
+/// The coordinator's artifacts, in the cheapest way: its folder itself where this process sees the same
+/// folder and may write there, else streamed through the coordinator with `options.cache`. Tells the
+/// two apart by a probe file (artifact.proto, Locate). Waits for the coordinator as
+/// CoordinatorStoreOptions::retry_for says.
 absl::StatusOr<OpenedStore> OpenStore(std::shared_ptr<grpc::Channel> channel,
                                       CoordinatorStoreOptions options);
 

@@ -31,4 +31,8 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view text) {
   return HostPort{std::string(host), static_cast<uint16_t>(number)};
 }
 
+std::string HostPortFault(const std::string& text) {
+  return std::string(ParseHostPort(text).status().message());
+}
+
 }  // namespace rsidiff

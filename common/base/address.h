@@ -17,6 +17,9 @@ struct HostPort {
   std::string ToString() const;
 };
 
+/// What keeps ParseHostPort from taking `text`, empty where nothing does: a check of a command line's option.
+std::string HostPortFault(const std::string& text);
+
 /// Parses "host:port" or "[ipv6]:port". INVALID_ARGUMENT quotes the text.
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view text);
 

@@ -85,10 +85,12 @@ absl::Status SyncFolder(const std::filesystem::path& folder) {
   return absl::OkStatus();
 }
 
+std::filesystem::path TemporaryBeside(const std::filesystem::path& path) {
+  return absl::StrCat(path.string(), ".tmp-", RandomId());
+}
+
 absl::Status WriteFileAtomically(const std::filesystem::path& path, absl::string_view contents) {
-  std::filesystem::path temporary = path;
-  // Never the name of what a killed process left: in a container every start may have the same process id.
-  temporary += absl::StrCat(".tmp-", RandomId());
+  const std::filesystem::path temporary = TemporaryBeside(path);
   absl::Status status;
   {
     Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));

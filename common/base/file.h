@@ -12,6 +12,10 @@ namespace rsidiff {
 /// Whole contents of `path`. NOT_FOUND when there is no such file; every error names the path.
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path);
 
+/// A path in the folder of `path` for what is renamed to it later. Never that of what a killed process left:
+/// in a container every start may have the same process id.
+std::filesystem::path TemporaryBeside(const std::filesystem::path& path);
+
 /// Writes a temporary file beside `path`, syncs it, renames it over `path` and syncs the folder, so a
 /// reader sees the old contents or the new ones and never a part. RESOURCE_EXHAUSTED when the disk is
 /// full; nothing is left behind on an error.

@@ -130,7 +130,7 @@ ExitCode ParseAndRun(std::vector<std::string> arguments, Environment& environmen
   app.set_version_flag("--version", "rsidiff " RSIDIFF_VERSION);
   app.add_option("--coordinator", context.coordinator, "Address of the coordinator, HOST:PORT")
       ->envname("RSIDIFF_COORDINATOR")
-      ->check([](const std::string& text) { return std::string(ParseHostPort(text).status().message()); })
+      ->check(HostPortFault)
       ->capture_default_str();
   app.add_flag("--json", context.json, "Print the result as one JSON document");
   AddCommands(app, commands);

@@ -83,8 +83,7 @@ uint64_t TrainingStateParts(const v1::RunSpec& spec) {
 
 // None is written after the last step: that is the checkpoint.
 uint64_t TrainingStatesOfARound(const v1::RunSpec& spec) {
-  const uint64_t every = spec.train().checkpoint_every();
-  return every == 0 ? 0 : (uint64_t{spec.train().steps()} - 1) / every;
+  return (uint64_t{spec.train().steps()} - 1) / spec.train().checkpoint_every();
 }
 
 uint64_t UnetPasses(uint64_t samples, uint64_t calls, double guidance_scale) {

@@ -253,7 +253,7 @@ void AddServeCommand(CLI::App& app, Invocation& invocation) {
   command->add_option("--coordinator", arguments->coordinator, "HOST:PORT of the coordinator")
       ->envname("RSIDIFF_COORDINATOR")
       ->required()
-      ->check([](const std::string& text) { return std::string(ParseHostPort(text).status().message()); });
+      ->check(HostPortFault);
   command->add_option("--name", arguments->name, "Unique name, [A-Za-z0-9._-]{1,63}")->capture_default_str();
   command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str();
   command

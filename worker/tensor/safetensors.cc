@@ -12,7 +12,6 @@
 #include <ATen/ops/from_blob.h>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
@@ -217,8 +216,7 @@ absl::StatusOr<std::string> SerializeSafetensors(const NamedTensors& tensors,
 absl::Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata) {
   RSIDIFF_ASSIGN_OR_RETURN(Layout layout, PlanLayout(tensors, metadata));
-  std::filesystem::path temporary = path;
-  temporary += absl::StrCat(".tmp-", RandomId());
+  const std::filesystem::path temporary = TemporaryBeside(path);
   int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoStatus(errno, absl::StrCat("cannot create ", temporary.string()));
   absl::Status status =

@@ -15,6 +15,8 @@
 namespace rsidiff {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr char kGood[] = R"(name: shapes
 rounds: 2
 model: {path: base}
@@ -190,6 +192,17 @@ TEST(RunFileErrors, AreAllToldAtOnceInFileOrder) {
             "run.yaml:4:10: scorers must not be empty");
 }
 
+// An empty folder with these files, of which each has something in it.
+fs::path FolderOf(const std::string& name, const std::vector<std::string>& files) {
+  const fs::path folder = fs::path(testing::TempDir()) / name;
+  fs::remove_all(folder);
+  for (const std::string& file : files) {
+    fs::create_directories((folder / file).parent_path());
+    std::ofstream(folder / file) << "x\n";
+  }
+  return folder;
+}
+
 TEST(RunFileErrors, OfFoldersAndFilesAreToldTogetherWithTheRest) {
   const std::string path = testing::TempDir() + "/broken_run.yaml";
   std::ofstream(path) << absl::StrReplaceAll(kGood, {{"steps: 10", "steps: x"}, {"train.txt", "none/*.txt"}});
@@ -204,19 +217,14 @@ TEST(RunFileErrors, OfFoldersAndFilesAreToldTogetherWithTheRest) {
 }
 
 TEST(RunFileErrors, NameTheFilesThatAModelFolderLacks) {
-  namespace fs = std::filesystem;
-  const fs::path folder = fs::path(testing::TempDir()) / "half_model";
-  fs::remove_all(folder);
-  for (const char* file :
-       {"base/model_index.json", "base/unet/config.json",
-        "base/unet/diffusion_pytorch_model.safetensors.index.json", "base/vae/config.json",
-        "base/vae/diffusion_pytorch_model.safetensors", "base/text_encoder/config.json",
-        "base/text_encoder/pytorch_model.bin", "base/tokenizer/vocab.json",
-        "base/scheduler/scheduler_config.json", "train.txt", "eval.txt", "clip/config.json",
-        "clip/model.safetensors", "clip/preprocessor_config.json", "clip/vocab.json", "clip/merges.txt"}) {
-    fs::create_directories((folder / file).parent_path());
-    std::ofstream(folder / file) << "x\n";
-  }
+  const fs::path folder =
+      FolderOf("half_model", {"base/model_index.json", "base/unet/config.json",
+                              "base/unet/diffusion_pytorch_model.safetensors.index.json",
+                              "base/vae/config.json", "base/vae/diffusion_pytorch_model.safetensors",
+                              "base/text_encoder/config.json", "base/text_encoder/pytorch_model.bin",
+                              "base/tokenizer/vocab.json", "base/scheduler/scheduler_config.json",
+                              "train.txt", "eval.txt", "clip/config.json", "clip/model.safetensors",
+                              "clip/preprocessor_config.json", "clip/vocab.json", "clip/merges.txt"});
   std::ofstream(folder / "run.yaml") << absl::StrReplaceAll(kGood, {{"path: other", "path: clip"}});
   EXPECT_EQ(LoadRunFile(folder / "run.yaml", {}).status().message(),
             absl::StrCat(
@@ -227,19 +235,14 @@ TEST(RunFileErrors, NameTheFilesThatAModelFolderLacks) {
 }
 
 TEST(RunFileErrors, FilesOfWeightsWithoutWeights) {
-  namespace fs = std::filesystem;
-  const fs::path folder = fs::path(testing::TempDir()) / "weightless";
-  fs::remove_all(folder);
-  for (const char* file :
-       {"base/model_index.json", "base/unet/config.json", "base/unet/diffusion_pytorch_model.safetensors",
-        "base/vae/config.json", "base/vae/diffusion_pytorch_model.safetensors",
-        "base/text_encoder/config.json", "base/text_encoder/model.safetensors", "base/tokenizer/vocab.json",
-        "base/tokenizer/merges.txt", "base/scheduler/scheduler_config.json", "train.txt", "eval.txt",
-        "clip/config.json", "clip/model.safetensors", "clip/preprocessor_config.json", "clip/vocab.json",
-        "clip/merges.txt"}) {
-    fs::create_directories((folder / file).parent_path());
-    std::ofstream(folder / file) << "x\n";
-  }
+  const fs::path folder =
+      FolderOf("weightless", {"base/model_index.json", "base/unet/config.json",
+                              "base/unet/diffusion_pytorch_model.safetensors", "base/vae/config.json",
+                              "base/vae/diffusion_pytorch_model.safetensors", "base/text_encoder/config.json",
+                              "base/text_encoder/model.safetensors", "base/tokenizer/vocab.json",
+                              "base/tokenizer/merges.txt", "base/scheduler/scheduler_config.json",
+                              "train.txt", "eval.txt", "clip/config.json", "clip/model.safetensors",
+                              "clip/preprocessor_config.json", "clip/vocab.json", "clip/merges.txt"});
   std::ofstream(folder / "base/unet/diffusion_pytorch_model.safetensors", std::ios::trunc);
   std::ofstream(folder / "clip/model.safetensors")
       << "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
@@ -258,19 +261,13 @@ TEST(RunFileErrors, AValueOfTheCommandLineHasNoLine) {
 }
 
 TEST(RunFileErrors, ATokenizerIsItsTwoFilesOrTheOneThatTransformers5Writes) {
-  namespace fs = std::filesystem;
-  const fs::path folder = fs::path(testing::TempDir()) / "tokenizers";
-  fs::remove_all(folder);
-  for (const char* file :
-       {"base/model_index.json", "base/unet/config.json", "base/unet/diffusion_pytorch_model.safetensors",
-        "base/vae/config.json", "base/vae/diffusion_pytorch_model.safetensors",
-        "base/text_encoder/config.json", "base/text_encoder/model.safetensors",
-        "base/tokenizer/tokenizer.json", "base/scheduler/scheduler_config.json", "train.txt", "eval.txt",
-        "clip/config.json", "clip/model.safetensors", "clip/preprocessor_config.json",
-        "clip/tokenizer.json"}) {
-    fs::create_directories((folder / file).parent_path());
-    std::ofstream(folder / file) << "x\n";
-  }
+  const fs::path folder = FolderOf(
+      "tokenizers",
+      {"base/model_index.json", "base/unet/config.json", "base/unet/diffusion_pytorch_model.safetensors",
+       "base/vae/config.json", "base/vae/diffusion_pytorch_model.safetensors",
+       "base/text_encoder/config.json", "base/text_encoder/model.safetensors",
+       "base/tokenizer/tokenizer.json", "base/scheduler/scheduler_config.json", "train.txt", "eval.txt",
+       "clip/config.json", "clip/model.safetensors", "clip/preprocessor_config.json", "clip/tokenizer.json"});
   std::ofstream(folder / "run.yaml") << absl::StrReplaceAll(kGood, {{"path: other", "path: clip"}});
   EXPECT_TRUE(LoadRunFile(folder / "run.yaml", {}).ok()) << LoadRunFile(folder / "run.yaml", {}).status();
   // Where there is a vocab.json, that is what is read.
