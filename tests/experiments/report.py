@@ -17,8 +17,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 METHOD = ("sft", "preference", "rsidiff")
 ABLATIONS = ("no-filter", "no-weights")  # beside them once they have as many rounds
 LAST_OF_A_VARIATION = 3
-LATE = range(5, 9)  # rounds whose mean is compared between arms: single ones are within the noise of the pictures
-COMPARED = (("rsidiff", "preference"), ("rsidiff", "no-filter"), ("rsidiff", "no-weights"), ("preference", "sft"))
+EARLY, LATE = range(1, 4), range(5, 9)  # rounds whose mean is compared between arms: single ones are within the noise of the pictures
+ABLATED = tuple(("rsidiff", name) for name in ABLATIONS)
+COMPARED = (("rsidiff", "preference"), *ABLATED, ("preference", "sft"))
 SUMMARY = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "diversity", "frechet")
 VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "weighted_right", "kept", "ess", "loss")
 DIFFERENCES = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity")
@@ -60,22 +61,22 @@ def rounds(method):
     return lines[:-1]
 
 
-def late(result, figure):
-    return statistics.mean(result["rounds"][number][figure] for number in LATE)
+def mean(result, figure, numbers):
+    return statistics.mean(result["rounds"][number][figure] for number in numbers)
 
 
-def differences(folder):
-    """How far an arm is above another with the same seed in the mean of the late rounds, over the seeds that both have."""
+def differences(folder, compared, numbers):
+    """How far an arm is above another with the same seed in the mean of some rounds, over the seeds that both have."""
     rows = []
-    for name, other in COMPARED:
-        own, its = ({result["seed"]: result for result in load(folder, arm) if len(result["rounds"]) > max(LATE)} for arm in (name, other))
+    for name, other in compared:
+        own, its = ({result["seed"]: result for result in load(folder, arm) if len(result["rounds"]) > max(numbers)} for arm in (name, other))
         seeds = sorted(own.keys() & its.keys())
         if len(seeds) < 2:
             continue
         cells = []
         for figure in DIFFERENCES:
-            apart = [late(own[seed], figure) - late(its[seed], figure) for seed in seeds]
-            cells.append(f"{statistics.mean(apart):+.{FIGURES[figure][1]}f} ± {statistics.stdev(apart):.{FIGURES[figure][1]}f}")
+            apart = [mean(own[seed], figure, numbers) - mean(its[seed], figure, numbers) for seed in seeds]
+            cells.append(f"{statistics.mean(apart):+z.{FIGURES[figure][1]}f} ± {statistics.stdev(apart):.{FIGURES[figure][1]}f}")
         rows.append([f"{name} − {other}", str(len(seeds)), *cells])
     return table(["arms", "seeds"] + headings(DIFFERENCES), rows)
 
@@ -115,7 +116,8 @@ def written_anew(page, folder):
         raise SystemExit(f"{folder}: no result of {', '.join(METHOD)}")
     method |= {name: found for name in ABLATIONS if (found := load(folder, name)) and len(found[0]["rounds"]) > max(LATE)}
     listing = arms(HERE / "arms.txt")
-    blocks = {"summary": summary(method), "differences": differences(folder), "rounds": rounds(method), "controls": controls(folder),
+    blocks = {"summary": summary(method), "differences": differences(folder, COMPARED, LATE),
+              "ablations": differences(folder, ABLATED, EARLY), "rounds": rounds(method), "controls": controls(folder),
               "variations": variations(folder, listing, "rsidiff"), "sft variations": variations(folder, listing, "sft")}
     for name, lines in blocks.items():
         page = replace(page, name, lines)
