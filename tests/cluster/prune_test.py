@@ -65,6 +65,7 @@ def test_states_of_trainings_that_are_over_go_and_nothing_misses_them(tmp_path):
             240, "two checkpoints of round 2")
         cluster.run("backup", "--name", "in-training")
         cluster.coordinator.kill()
+        worker.kill()  # it would store states while they are counted
         before = artifacts(cluster)
         states = states_of(cluster)
         assert len(states) >= (STEPS // EVERY - 1) + 2
@@ -85,7 +86,6 @@ def test_states_of_trainings_that_are_over_go_and_nothing_misses_them(tmp_path):
         assert_sound(cluster)
 
         # The training goes on, from its checkpoint if need be, and the run ends.
-        worker.kill()
         cluster.start_worker("b")
         cluster.start_coordinator()
         status = cluster.wait_for_run(run)
