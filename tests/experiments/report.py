@@ -22,6 +22,7 @@ ABLATED = tuple(("rsidiff", name) for name in ABLATIONS)
 COMPARED = (("rsidiff", "preference"), *ABLATED, ("preference", "sft"))
 SUMMARY = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "diversity", "frechet")
 VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "weighted_right", "kept", "ess", "loss")
+PROLONGED = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "some_right", "kept", "ess", "loss")
 DIFFERENCES = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity")
 FROM_THE_BASE = ("exact", "heldout")
 
@@ -92,6 +93,14 @@ def variations(folder, listing, run_file):
     return table(["arm", "change"] + headings(VARIED), rows)
 
 
+def longer(folder):
+    """The method gone on, with one seed, beside its last round in the tables above."""
+    rows = []
+    if results := load(folder, "longer"):
+        rows = [[str(number)] + [cell(results, figure, number) for figure in PROLONGED] for number in range(max(LATE), len(results[0]["rounds"]))]
+    return table(["round"] + headings(PROLONGED), rows)
+
+
 def controls(folder):
     """The procedure fed with something else than what the method selects: controls.py."""
     shown = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "kept", "loss")
@@ -117,7 +126,7 @@ def written_anew(page, folder):
     method |= {name: found for name in ABLATIONS if (found := load(folder, name)) and len(found[0]["rounds"]) > max(LATE)}
     listing = arms(HERE / "arms.txt")
     blocks = {"summary": summary(method), "differences": differences(folder, COMPARED, LATE),
-              "ablations": differences(folder, ABLATED, EARLY), "rounds": rounds(method), "controls": controls(folder),
+              "ablations": differences(folder, ABLATED, EARLY), "rounds": rounds(method), "longer": longer(folder), "controls": controls(folder),
               "variations": variations(folder, listing, "rsidiff"), "sft variations": variations(folder, listing, "sft")}
     for name, lines in blocks.items():
         page = replace(page, name, lines)
