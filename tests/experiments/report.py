@@ -22,7 +22,6 @@ ABLATED = tuple(("rsidiff", name) for name in ABLATIONS)
 COMPARED = (("rsidiff", "preference"), *ABLATED, ("preference", "sft"))
 SUMMARY = ("checker", "exact", "heldout", "clip", "hps", "aesthetic", "diversity", "frechet")
 VARIED = ("checker", "exact", "heldout", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "weighted_right", "kept", "ess", "loss")
-PROLONGED = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity", "frechet", "drawn_right", "kept_right", "some_right", "kept", "ess", "loss")
 DIFFERENCES = ("checker", "exact", "heldout", "clip", "aesthetic", "diversity")
 FROM_THE_BASE = ("exact", "heldout")
 
@@ -50,14 +49,18 @@ def summary(method):
     return table(["arm", "round"] + headings(SUMMARY), rows)
 
 
+def every_figure(results, first=0):
+    """Each round from the first one on, with every figure that the results have."""
+    known = [figure for figure in FIGURES if by_round(results, figure)]
+    last = max(len(result["rounds"]) for result in results)
+    return table(["round"] + headings(known), [[str(number)] + [cell(results, figure, number) for figure in known] for number in range(first, last)])
+
+
 def rounds(method):
     """Every figure of every round of each arm."""
     lines = []
     for name, results in method.items():
-        known = [figure for figure in FIGURES if by_round(results, figure)]
-        last = max(len(result["rounds"]) for result in results)
-        lines += [f"#### {name}, {len(results)} seed{'s' if len(results) > 1 else ''}", ""]
-        lines += table(["round"] + headings(known), [[str(number)] + [cell(results, figure, number) for figure in known] for number in range(last)])
+        lines += [f"#### {name}, {len(results)} seed{'s' if len(results) > 1 else ''}", "", *every_figure(results)]
         lines += ["", *(f"- seed {result['seed']}: {result['reason']}" + (f"; {result['collapse']}" if result["collapse"] else "") for result in results), ""]
     return lines[:-1]
 
@@ -95,10 +98,8 @@ def variations(folder, listing, run_file):
 
 def longer(folder):
     """The method gone on, with one seed, beside its last round in the tables above."""
-    rows = []
-    if results := load(folder, "longer"):
-        rows = [[str(number)] + [cell(results, figure, number) for figure in PROLONGED] for number in range(max(LATE), len(results[0]["rounds"]))]
-    return table(["round"] + headings(PROLONGED), rows)
+    results = load(folder, "longer")
+    return every_figure(results, max(LATE)) if results else []
 
 
 def controls(folder):
